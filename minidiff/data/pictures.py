@@ -1,0 +1,91 @@
+"""Tensors in [-1, 1] become pictures, and pictures become files that are whole or not there at all."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+_GAP = 2  # pixels between the pictures of a grid
+_GAP_GREY = 128
+
+
+def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
+    """[-1, 1] → 0…255, rounded; what lies outside is clamped.
+
+    Raises ValueError where a value is NaN or infinite.
+    """
+    if not torch.isfinite(images).all():
+        count = int((~torch.isfinite(images)).sum())
+        raise ValueError(f"{count} of {images.numel()} values are NaN or infinite: not a picture")
+    return ((images.detach().double() + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8)
+
+
+def grid(images: Float[Tensor, "n c h w"], columns: int, *, scale: int = 1) -> Image.Image:
+    """The pictures row by row, each pixel `scale` pixels wide, with thin grey lines between them.
+
+    One channel gives a grey picture, three a colour one; `columns` above n count as n; cells left over are grey.
+
+    Raises ValueError where the shape is another one, a value is NaN or infinite, or columns or scale is below 1.
+    """
+    if images.ndim != 4 or images.shape[0] < 1 or images.shape[1] not in (1, 3):
+        raise ValueError(f"expected images of shape (N, 1 or 3, H, W), got {tuple(images.shape)}")
+    if columns < 1 or scale < 1:
+        raise ValueError(f"columns and scale must be at least 1, got {columns} and {scale}")
+    n, c, h, w = images.shape
+    columns = min(columns, n)
+    rows = math.ceil(n / columns)
+    pixels = to_uint8(images).repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    h, w = h * scale, w * scale
+    canvas = torch.full((c, rows * (h + _GAP) - _GAP, columns * (w + _GAP) - _GAP), _GAP_GREY, dtype=torch.uint8)
+    for i, picture in enumerate(pixels):
+        top, left = (i // columns) * (h + _GAP), (i % columns) * (w + _GAP)
+        canvas[:, top : top + h, left : left + w] = picture
+    return Image.fromarray(canvas[0].numpy() if c == 1 else canvas.permute(1, 2, 0).contiguous().numpy())
+
+
+def save_png(image: Image.Image, path: str | Path) -> Path:
+    """Write a PNG, with the folders it needs, and return its path.
+
+    Raises ValueError where the name does not end in .png.
+    """
+    return _save(image, Path(path), "PNG")
+
+
+def save_gif(
+    frames: Sequence[Image.Image], path: str | Path, *, seconds_per_frame: float = 0.1, hold_last: float = 1.5
+) -> Path:
+    """Write a GIF that repeats for ever and holds its last frame for `hold_last` seconds; return its path.
+
+    Raises ValueError where the name does not end in .gif, there is no frame, the frames differ in size, or a time is
+    below 0.02 seconds, which browsers do not show.
+    """
+    if not frames:
+        raise ValueError("a GIF needs at least one frame, got none")
+    sizes = sorted({frame.size for frame in frames})
+    if len(sizes) > 1:
+        raise ValueError(f"the frames of a GIF must be of one size, got {sizes}")
+    if min(seconds_per_frame, hold_last) < 0.02:
+        raise ValueError(f"times must be at least 0.02 seconds, got {seconds_per_frame} and {hold_last}")
+    seconds = [seconds_per_frame] * (len(frames) - 1) + [hold_last]
+    milliseconds = [round(s * 100) * 10 for s in seconds]  # a GIF counts hundredths of a second
+    first, *rest = frames
+    return _save(first, Path(path), "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0)
+
+
+def _save(image: Image.Image, path: Path, kind: str, **options: object) -> Path:
+    """Write beside the target and rename: who looks on sees the old file or the new one, never half of one."""
+    if path.suffix.lower() != f".{kind.lower()}":
+        raise ValueError(f"expected a name that ends in .{kind.lower()}, got {path.name!r}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        image.save(partial, format=kind, **options)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
