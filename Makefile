@@ -1,0 +1,42 @@
+# make demo, make test: each sets up .venv first, and only once. TORCH_INDEX=… points pip at other builds of PyTorch.
+PYTHON ?= python3
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DEMO_RUN := out/digits-pixel
+
+.PHONY: demo test lint notebooks clean
+
+demo: $(VENV)/.installed
+	$(BIN)/minidiff train digits-pixel --out $(DEMO_RUN) --resume
+	$(BIN)/minidiff generate --model $(DEMO_RUN) --out out/samples.png --strip out/denoising.png --gif out/denoising.gif
+
+test: lint
+	TQDM_DISABLE=1 $(BIN)/python -m pytest
+	TQDM_DISABLE=1 $(BIN)/python -m pytest -o addopts= --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+notebooks: $(VENV)/.installed-dev
+	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
+clean:
+	rm -rf $(VENV) out
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "minidiff needs Python 3.11 to 3.13; choose one with PYTHON=, for example: make demo PYTHON=python3.12"; exit 1; }
+	@echo "setting up $(VENV): about 250 MB to download with a CPU build of PyTorch, several GB with a CUDA build"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
+	$(PIP) torch
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) -e '.[dev,parity]'
+	touch $@

@@ -1,0 +1,25 @@
+"""The average of a model's weights over its training, which draws better pictures than the last weights do."""
+
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+
+def ema_decay(decay: float, n: int) -> float:
+    r"""How much of the average is kept at update n: $d_n = \min\big(d, \frac{1 + n}{10 + n}\big)$   (`training.ema_decay`)
+
+    Short at first, so that the average does not remember the random start. Source: the warm-up customary since TensorFlow's ExponentialMovingAverage.
+    """
+    return min(decay, (1 + n) / (10 + n))
+
+
+def ema_update(average: Tensor, current: Tensor, decay: float) -> Tensor:
+    r"""$\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,\theta$   (`training.ema`). Source: Polyak & Juditsky, 1992; Song & Ermon, 2020."""
+    return decay * average + (1 - decay) * current
+
+
+def average(model: nn.Module, decay: float) -> AveragedModel:
+    """The exponential moving average of a model: call `update_parameters(model)` after each step.
+
+    Parameters only: a buffer is no weight, and the average has the model's own.
+    """
+    return AveragedModel(model, avg_fn=lambda ema, current, n: ema_update(ema, current, ema_decay(decay, int(n))))

@@ -1,0 +1,35 @@
+"""What a diffusion model is trained on: a random level, fresh noise, one squared error."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from minidiff.diffusion import losses, prediction
+from minidiff.diffusion.forward import q_sample
+from minidiff.diffusion.noise import randn_like
+from minidiff.diffusion.schedules import NoiseSchedule
+
+
+def diffusion_loss(
+    model: Callable[..., Tensor],
+    schedule: NoiseSchedule,
+    x_0: Float[Tensor, "b *shape"],
+    generator: torch.Generator,
+    *,
+    prediction_type: str = "eps",
+    kind: str = "mse",
+    gamma: float | None = None,
+) -> Float[Tensor, ""]:
+    r"""$\mathbb E_{t,\varepsilon} \|y - y_\theta(x_t, t)\|^2$ for a batch, t uniform in 1…T; y is ε, x_0 or v.
+
+    kind as in `losses.simple`; gamma turns min-SNR weights on. Raises ValueError for an unknown prediction type or kind.
+    Source: Ho et al., 2020, algorithm 1.
+    """
+    t = torch.randint(1, schedule.T + 1, (len(x_0),), generator=generator)
+    eps = randn_like(x_0, generator)
+    x_t = q_sample(schedule, x_0, t, eps)
+    target = prediction.target(prediction_type, schedule, x_0, eps, t)
+    weight = None if gamma is None else losses.min_snr_weight(schedule, t, prediction_type, gamma)
+    return losses.simple(model(x_t, t.to(x_t.device)).to(x_0), target, kind, weight=weight)
