@@ -60,7 +60,7 @@ class NoiseSchedule:
         Raises TypeError for a `like` that is not floating point; ValueError for a NaN, for a shape of t other than (B,), and
         for a t outside low…T or next to an infinite log SNR.
         """
-        t = torch.as_tensor(t, device="cpu")
+        t = t.cpu() if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64 if isinstance(t, float) else None)
         self._check(t, like, low)
         t = t.expand(len(like)).reshape(-1, *[1] * (like.ndim - 1))
         if not t.is_floating_point():
