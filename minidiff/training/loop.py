@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from minidiff.training.curve import write_loss_curve
 from minidiff.training.order import Order
 
 
+@runtime_checkable
 class Data(Protocol):
     """What can be trained on: a tensor (N, …), or anything with a length that takes a tensor of indices."""
 

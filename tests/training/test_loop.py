@@ -1,0 +1,137 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from minidiff.diffusion import schedules
+from minidiff.nets import UNet, UNetConfig
+from minidiff.training import TrainConfig, diffusion_loss, initialised, train
+from minidiff.training.checkpoint import read_tensors
+
+DATA = torch.randn(40, 2, generator=torch.Generator().manual_seed(5))
+CONFIG = TrainConfig(steps=30, batch_size=8, warmup=5, checkpoint_every=10, preview_every=15, precision="float32")
+
+
+def mlp():
+    return initialised(lambda: nn.Sequential(nn.Linear(2, 16), nn.SiLU(), nn.Dropout(0.2), nn.Linear(16, 2)), seed=1)
+
+
+def loss(model, batch, generator):
+    return (model(batch + 0.1 * torch.randn(batch.shape, generator=generator)) - batch).square().mean()
+
+
+class StoppedError(Exception):
+    """What a test raises in the middle of a run."""
+
+
+def stop_at(step, value=None):
+    calls = [0]
+
+    def stopping(model, batch, generator):
+        calls[0] += 1
+        if calls[0] == step:
+            if value is None:
+                raise StoppedError
+            return loss(model, batch, generator) * value
+        return loss(model, batch, generator)
+
+    return stopping
+
+
+def weights(folder):
+    return {name: tensor for name, tensor in read_tensors(folder / "checkpoint.safetensors")[0].items()}
+
+
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path):
+    """Model, average, optimiser, data order and generators (dropout's too), after a stop between two checkpoints."""
+    train(mlp(), loss, DATA, CONFIG, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        train(mlp(), stop_at(17), DATA, CONFIG, tmp_path / "stopped")
+    torch.randn(7)  # the global generator moves on meanwhile
+    train(mlp(), loss, DATA, CONFIG, tmp_path / "stopped", resume=True)
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert len(whole["losses"]) == 30
+
+
+@pytest.mark.slow
+def test_a_unet_in_bfloat16_goes_on_bit_for_bit(tmp_path):
+    config = TrainConfig(steps=4, batch_size=4, checkpoint_every=2, precision="bfloat16")
+    schedule, pictures = schedules.cosine(100), DATA[:, :1, None, None].expand(40, 1, 32, 32).contiguous()
+    small = UNetConfig.tiny(channels=(16, 16), attention=(False, True), heads=2)
+
+    def build():
+        return initialised(lambda: UNet(small), seed=0)
+
+    def diffusion(model, batch, generator):
+        return diffusion_loss(model, schedule, batch, generator, prediction_type="v")
+
+    train(build(), diffusion, pictures, config, tmp_path / "whole")
+    calls = []
+
+    def stopping(model, batch, generator):
+        calls.append(1)
+        if len(calls) == 4:
+            raise StoppedError
+        return diffusion(model, batch, generator)
+
+    with pytest.raises(StoppedError):
+        train(build(), stopping, pictures, config, tmp_path / "stopped")
+    train(build(), diffusion, pictures, config, tmp_path / "stopped", resume=True)
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_training_learns_and_leaves_what_one_needs_to_watch_it(tmp_path):
+    config = TrainConfig(
+        steps=300, batch_size=20, learning_rate=1e-2, checkpoint_every=100, preview_every=100, precision="float32"
+    )
+    watched = []
+    model = train(
+        mlp(), loss, DATA, config, tmp_path, preview=lambda model, step: watched.append((step, model.training))
+    )
+    losses = weights(tmp_path)["losses"]
+    assert losses[-30:].mean() < 0.5 * losses[:30].mean()
+    assert watched == [(100, False), (200, False), (300, False)]
+    assert not model.training
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    kept, _ = read_tensors(tmp_path / "model.safetensors")
+    assert_close(kept, dict(model.state_dict()))
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(value, tmp_path):
+    with pytest.raises(FloatingPointError, match=r"step 17: .*last good checkpoint"):
+        train(mlp(), stop_at(17, value), DATA, CONFIG, tmp_path)
+    kept = weights(tmp_path)
+    assert len(kept["losses"]) == 10
+    assert all(tensor.isfinite().all() for tensor in kept.values() if tensor.is_floating_point())
+
+
+def test_a_run_is_not_overwritten(tmp_path):
+    train(mlp(), loss, DATA, CONFIG, tmp_path)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="resume it, or choose another folder"):
+        train(mlp(), loss, DATA, CONFIG, tmp_path)
+    with pytest.raises(ValueError, match="batch_size was 8 and is now 4"):
+        train(mlp(), loss, DATA, TrainConfig(**CONFIG.to_dict() | {"batch_size": 4}), tmp_path, resume=True)
+    with pytest.raises(ValueError, match="another model"):
+        train(nn.Linear(2, 2), loss, DATA, CONFIG, tmp_path, resume=True)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path):
+    first = train(mlp(), loss, DATA, CONFIG, tmp_path)
+    again = train(mlp(), stop_at(1), DATA, CONFIG, tmp_path, resume=True)
+    assert_close(dict(first.state_dict()), dict(again.state_dict()), rtol=0, atol=0)
+
+
+def test_initial_weights_and_training_leave_the_global_generator_alone(tmp_path):
+    before = torch.get_rng_state()
+    train(mlp(), loss, DATA, CONFIG, tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert_close(dict(mlp().state_dict()), dict(mlp().state_dict()), rtol=0, atol=0)
