@@ -25,9 +25,28 @@ def point(seed: int) -> SimpleNamespace:
     abar = schedule.alphas_cumprod.tolist()
     normal = {
         name: draw.gauss(0, 1)
-        for name in ["x", "x_prev", "x_prev2", "x_s", "x_t", "y", "eps", "eps_pred", "x_0_pred", "v_pred", "mean", "mean_1", "mean_2", "a", "b"]
+        for name in [
+            "x",
+            "x_prev",
+            "x_prev2",
+            "x_s",
+            "x_t",
+            "y",
+            "eps",
+            "eps_pred",
+            "x_0_pred",
+            "v_pred",
+            "mean",
+            "mean_1",
+            "mean_2",
+            "a",
+            "b",
+        ]
     }
-    positive = {name: draw.uniform(0.3, 2) for name in ["sigma", "sigma_1", "sigma_2", "noise_sigma", "variance", "tau", "gamma"]}
+    positive = {
+        name: draw.uniform(0.3, 2)
+        for name in ["sigma", "sigma_1", "sigma_2", "noise_sigma", "variance", "tau", "gamma"]
+    }
     d, n, h = 3, 4, 3
     i = draw.randrange(2 * h)
     is_embedding = dict(i=i, j=i % h, h=h)

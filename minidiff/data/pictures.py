@@ -57,7 +57,11 @@ def save_png(image: Image.Image, path: str | Path) -> Path:
 
 
 def save_gif(
-    frames: Sequence[Image.Image], path: str | Path, *, seconds_per_frame: float = 0.1, hold_last: float = 1.5
+    frames: Sequence[Image.Image],
+    path: str | Path,
+    *,
+    seconds_per_frame: float | int = 0.1,
+    hold_last: float | int = 1.5,
 ) -> Path:
     """Write a GIF that repeats for ever and holds its last frame for `hold_last` seconds; return its path.
 

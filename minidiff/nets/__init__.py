@@ -3,6 +3,6 @@
 One architecture in two sizes: the laptop's, and Stable Diffusion's.
 """
 
-from .unet import UNet, UNetConfig
+from minidiff.nets.unet import UNet, UNetConfig
 
 __all__ = ["UNet", "UNetConfig"]

@@ -12,16 +12,15 @@ Source: Ronneberger et al. 2015; Ho et al. 2020, appendix B; Rombach et al. 2022
 """
 
 from dataclasses import KW_ONLY, asdict, dataclass, fields
-from typing import Self
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
-from .attention import SELF_ATTENTION, SpatialTransformer
-from .blocks import ConvNeXtBlock, Downsample, ResidualBlock, Upsample
-from .embeddings import TimeEmbedding
+from minidiff.nets.attention import SELF_ATTENTION, SpatialTransformer
+from minidiff.nets.blocks import ConvNeXtBlock, Downsample, ResidualBlock, Upsample
+from minidiff.nets.embeddings import TimeEmbedding
 
 BLOCKS = {"resnet": ResidualBlock, "convnext": ConvNeXtBlock}
 
@@ -88,12 +87,12 @@ class UNetConfig:
         return self.patch_size * 2 ** (len(self.channels) - 1)
 
     @classmethod
-    def tiny(cls, in_channels: int = 1, **overrides) -> Self:
+    def tiny(cls, in_channels: int = 1, **overrides) -> "UNetConfig":
         """The laptop's: 32×32 pictures, folded to 16×16, attention at 8×8 and below. Any field can be overridden."""
         sizes = {
             "in_channels": in_channels,
             "out_channels": in_channels,
-            "channels": (64, 128, 128),
+            "channels": (64, 64, 96),
             "attention": (False, True, True),
             "blocks_per_level": 1,
             "heads": 4,
@@ -103,7 +102,7 @@ class UNetConfig:
         return cls(**(sizes | overrides))
 
     @classmethod
-    def stable_diffusion_1(cls) -> Self:
+    def stable_diffusion_1(cls) -> "UNetConfig":
         """Stable Diffusion 1.1 to 1.5: 859,520,964 parameters, on 64×64×4 latents and CLIP's 77×768 context."""
         return cls(4, 4, (320, 640, 1280, 1280), attention=(True, True, True, False), context_dim=768)
 
@@ -111,7 +110,7 @@ class UNetConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, sizes: dict) -> Self:
+    def from_dict(cls, sizes: dict) -> "UNetConfig":
         """The inverse of `to_dict`, through JSON too, which knows lists only. Raises ValueError on unknown keys."""
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(sizes) - known):
@@ -193,7 +192,7 @@ class UNet(nn.Module):
     def forward(
         self,
         x_t: Float[Tensor, "b c_in h w"],
-        t: Real[Tensor, "b"] | Real[Tensor, ""] | float,
+        t: Real[Tensor, "b"] | Real[Tensor, ""] | float | int,
         context: Float[Tensor, "b l context_dim"] | None = None,
     ) -> Float[Tensor, "b c_out h w"]:
         self._check(x_t, context)
@@ -222,6 +221,8 @@ class UNet(nn.Module):
         return F.pixel_shuffle(x, self.config.patch_size).to(x_t.dtype)
 
     def _check(self, x_t: Tensor, context: Tensor | None) -> None:
+        if x_t.ndim != 4:
+            raise ValueError(f"x_t must have the shape (b, c, h, w), got {tuple(x_t.shape)}")
         batch, channels, height, width = x_t.shape
         stride, context_dim = self.config.stride, self.config.context_dim
         if channels != self.config.in_channels:
@@ -236,7 +237,7 @@ class UNet(nn.Module):
             raise ValueError(f"context must have the shape ({batch}, l, {context_dim}), got {tuple(context.shape)}")
 
 
-def _one_each(t: Tensor | float, x_t: Tensor) -> Tensor:
+def _one_each(t: Tensor | float | int, x_t: Tensor) -> Tensor:
     t = torch.as_tensor(t, device=x_t.device)
     if t.ndim and t.shape != x_t.shape[:1]:
         raise ValueError(f"t must be one number, or one for each of {len(x_t)} pictures, got shape {tuple(t.shape)}")

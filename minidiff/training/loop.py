@@ -3,12 +3,13 @@ which a run goes on bit for bit as if it had never stopped (on the same machine,
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from minidiff import devices
@@ -137,6 +138,8 @@ def train(
         run = Run(model, len(data), config, where)
         if checkpoint.has_checkpoint(folder):
             run.load(folder)
+        # on a CPU PyTorch's fused attention goes backward several times slower than the plain product
+        attention = sdpa_kernel(SDPBackend.MATH) if where.type == "cpu" else nullcontext()
         run.model.train()
         bar = tqdm(
             total=config.steps * config.batch_size,
@@ -144,7 +147,7 @@ def train(
             unit=" images",
             unit_scale=True,
         )
-        with bar:
+        with bar, attention:
             while run.step < config.steps:
                 try:
                     value = run.advance(loss, data, torch.autocast(where.type, dtype, enabled=dtype != torch.float32))

@@ -21,11 +21,6 @@ from minidiff.nets.attention import (
 WRONG_SHAPE = (ValueError, TypeError)  # under pytest the annotation may be the one that objects
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def draw(*shape):
     return torch.randn(*shape, dtype=torch.float64)
 
@@ -170,6 +165,13 @@ def test_spatial_transformer_puts_every_pixel_back_where_it_was():
     assert layer(x).shape == x.shape
     torch.testing.assert_close(layer(x.roll((1, 2), (2, 3))), layer(x).roll((1, 2), (2, 3)))
     assert layer.norm.eps == 1e-6
+
+
+def test_spatial_transformer_with_a_silenced_output_leaves_the_picture_as_it_is():
+    layer, x = SpatialTransformer(16, 4, norm_groups=4), torch.randn(2, 16, 3, 5)
+    for parameter in layer.conv_out.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert torch.equal(layer(x), x)
 
 
 def test_wrong_shapes_are_refused():

@@ -9,11 +9,6 @@ from minidiff.nets.blocks import ConvNeXtBlock, Downsample, ResidualBlock, Upsam
 BLOCKS = [ResidualBlock, ConvNeXtBlock]
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize("build", BLOCKS)
 @pytest.mark.parametrize("time_dim", [None, 12])
 @pytest.mark.parametrize("out_channels", [8, 16])

@@ -1,0 +1,44 @@
+"""Runs one test after another on patched copies of the package, in one process: starting PyTorch anew for each would take minutes.
+
+Called as `python run.py COPY`, with patches as JSON on standard input; prints pytest's exit code for each as JSON.
+"""
+
+import contextlib
+import importlib
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.dont_write_bytecode = True  # a patch within one clock tick of another would meet its compiled file
+copy = Path(sys.argv[1])
+sys.path.insert(0, str(copy))
+
+
+def run(test: str) -> tuple[int, str]:
+    """pytest's exit code, and what it printed, for a package that is imported afresh."""
+    for name in [
+        name
+        for name in sys.modules
+        if name.split(".")[0] in ("minidiff", "tests", "conftest") or name.startswith("test_")
+    ]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    finders = list(sys.meta_path)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--rootdir", str(copy), str(copy / test)])
+    sys.meta_path[:] = finders
+    return int(code), printed.getvalue()[-3000:]
+
+
+answers = []
+for file, old, new, test in json.load(sys.stdin):
+    path = copy / file
+    source = path.read_text(encoding="utf-8")
+    path.write_text(source.replace(old, new), encoding="utf-8")
+    answers.append(run(test))
+    path.write_text(source, encoding="utf-8")
+print(json.dumps(answers))
