@@ -1,0 +1,118 @@
+import sys
+
+import pytest
+from PIL import Image
+
+from minidiff import cli
+from minidiff.nets import UNet, UNetConfig
+from minidiff.pipelines import PixelDiffusion
+
+SMALL = UNetConfig.tiny(channels=(16, 16), attention=(False, True), heads=2)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Call the command line; returns its exit code (or message) and what it printed."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["minidiff", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out + captured.err
+
+    return call
+
+
+@pytest.fixture
+def model(tmp_path):
+    PixelDiffusion(UNet(SMALL), SMALL, {"name": "cosine", "T": 20}, "v", size=16).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_generate_writes_a_grid_a_strip_and_an_animation(run, model, tmp_path):
+    words = (
+        "--model",
+        model,
+        "--out",
+        tmp_path / "new" / "grid.png",
+        "--strip",
+        tmp_path / "strip.png",
+        "--gif",
+        tmp_path / "a.gif",
+    )
+    code, printed = run(
+        "generate",
+        *words,
+        "--count",
+        6,
+        "--columns",
+        3,
+        "--steps",
+        5,
+        "--seed",
+        3,
+        "--device",
+        "cpu",
+        "--batch-size",
+        4,
+    )
+    assert not code
+    assert all(str(path) in printed for path in words if str(path).endswith((".png", ".gif")))
+    with Image.open(tmp_path / "new" / "grid.png") as grid:
+        assert grid.width / grid.height == pytest.approx(3 / 2, rel=0.05)
+    with Image.open(tmp_path / "strip.png") as strip:
+        assert strip.width > 9 * strip.height
+    with Image.open(tmp_path / "a.gif") as animation:
+        assert animation.n_frames >= 5
+
+
+def test_info_describes_the_machine_and_a_model(run, model):
+    code, printed = run("info", "--model", model)
+    assert not code
+    assert "torch" in printed
+    assert "predicts v" in printed
+
+
+@pytest.mark.slow
+def test_train_leaves_a_model_that_generates_and_can_be_resumed(run, tmp_path):
+    words = ("train", "digits-pixel", "--out", tmp_path / "run", "--steps", 2, "--batch-size", 4, "--device", "cpu")
+    assert not run(*words)[0]
+    assert {"config.json", "model.safetensors", "checkpoint.safetensors", "loss.png", "samples-000002.png"} == {
+        p.name for p in (tmp_path / "run").iterdir()
+    }
+    assert not run("generate", "--model", tmp_path / "run", "--out", tmp_path / "x.png", "--count", 1, "--steps", 1)[0]
+    code, _ = run(*words)
+    assert "resume it, or choose another folder" in code
+    assert not run(*words, "--resume")[0]
+    code, _ = run(*words[:-3], 8, "--resume")
+    assert "batch_size was 4 and is now 8" in code
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "cats"), "unknown recipe 'cats'"),
+        (("train", "digits-pixel", "--steps", "0"), "steps must be at least 1"),
+        (("train", "digits-pixel", "--device", "tpu"), "unknown device 'tpu'"),
+        (("train", "digits-pixel", "--batch-size", "9999"), "a batch of 9999"),
+        (("generate", "--out", "x.jpg"), "ends in .png"),
+        (("generate", "--model", "nowhere", "--out", "x.png"), "nowhere is no model"),
+        (("generate", "--out", "x.png", "--sampler", "magic"), "unknown sampler 'magic'"),
+        (("generate", "--out", "x.png", "--steps", "5000"), "room for 1 to 1000 steps"),
+        (("generate", "--out", "x.png", "--count", "0"), "at least 1 picture"),
+        (("evaluate", "nowhere"), "nowhere is no model"),
+    ],
+)
+def test_a_user_s_mistake_gets_one_line_that_helps(run, words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, printed = run(*words)
+    assert message in str(code)
+    assert str(code).startswith("minidiff: ")
+    assert "\n" not in str(code)
+    assert "Traceback" not in printed
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_help_names_every_command(run):
+    assert all(name in run("--help")[1] for name in ("train", "generate", "evaluate", "info"))
