@@ -15,9 +15,10 @@ import sympy as sp
 import torch
 from torch import Tensor
 
-from minidiff import samplers
+from minidiff import samplers, training
 from minidiff.diffusion import forward, gaussians, losses, oracles, posterior, prediction, schedules
 from minidiff.nets import attention, embeddings
+from minidiff.training import averaging
 
 ALPHA_BAR = r"\bar\alpha"
 LATEX = {
@@ -165,7 +166,7 @@ FORMULAS = [
     Formula("forward.transition", r"q(x_t \mid x_s)", (sp.sqrt(abar_t / abar_s) * x_s, 1 - abar_t / abar_s),
             forward.q_transition, lambda p: forward.q_transition(p.schedule, _one(p.x_s), p.s, p.t), f"{VDM}, sec. 3.1", "02"),
     Formula("schedules.snr", r"\mathrm{SNR}(t)", _snr,
-            schedules.NoiseSchedule, lambda p: p.schedule.snr[p.t], f"{VDM}, eq. 3", "02"),
+            schedules.NoiseSchedule.snr.fget, lambda p: p.schedule.snr[p.t], f"{VDM}, eq. 3", "02"),
     # 03: schedules
     Formula("schedules.alphas_cumprod", r"\bar\alpha_t", sp.Product(1 - beta[s], (s, 1, t)),
             schedules.from_betas, lambda p: schedules.from_betas(p.schedule.betas[1:]).alphas_cumprod[p.t], f"{DDPM}, below eq. 4", "03"),
@@ -238,6 +239,12 @@ FORMULAS = [
     # 08: training and sampling
     Formula("samplers.ddpm", r"x_{t-1}", (x_t - beta_t / sp.sqrt(1 - abar_t) * eps_pred) / sp.sqrt(alpha_t) + sp.sqrt(_posterior_variance) * z,
             samplers.ddpm, lambda p: _sampler_step(p, samplers.ddpm, p.t - 1), f"{DDPM}, alg. 2", "08"),
+    Formula("training.learning_rate", r"\eta_i", eta * sp.Min(1, i / t) * (1 + sp.cos(sp.pi * (i - 1) / T)) / 2,
+            training.learning_rate, lambda p: training.learning_rate(training.TrainConfig(steps=p.T, learning_rate=p.eta, warmup=p.t), p.i), "Loshchilov & Hutter 2017, eq. 5", "08"),
+    Formula("training.ema_decay", r"d_n", sp.Min(gamma, (1 + n) / (10 + n)),
+            averaging.ema_decay, lambda p: averaging.ema_decay(p.gamma, p.n), "customary", "08"),
+    Formula("training.ema", r"\bar\theta", gamma * mean_1 + (1 - gamma) * mean_2,
+            averaging.ema_update, lambda p: averaging.ema_update(_one(p.mean_1), _one(p.mean_2), p.gamma), "Polyak & Juditsky 1992", "08"),
 ]  # fmt: skip
 
 

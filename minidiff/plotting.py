@@ -99,7 +99,7 @@ def pictures(
         raise ValueError(f"pictures must have shape (N, H, W), (N, 1, H, W) or (N, 3, H, W), got {tuple(images.shape)}")
     columns = columns or len(images)
     rows = -(-len(images) // columns)
-    axes = panels(rows, columns, width=size, height=size * (1.18 if titles else 1.0))
+    axes = panels(rows, columns, width=size, height=size + (0.25 / rows if titles else 0.0))
     shown = ((_array(images) - low) / (high - low)).clip(0, 1).transpose(0, 2, 3, 1)
     for index, panel in enumerate(axes):
         panel.set(xticks=[], yticks=[])

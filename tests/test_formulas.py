@@ -82,11 +82,7 @@ def test_ids_are_unique():
 
 @pytest.mark.parametrize("formula", FORMULAS, ids=lambda formula: formula.id)
 def test_docstring_of_the_function_names_the_formula(formula):
-    assert (
-        f"`{formula.id}`" in formula.function.__doc__
-        or formula.function.__module__.endswith(".schedules")
-        or formula.id.startswith("losses.decoder")
-    )
+    assert f"`{formula.id}`" in formula.function.__doc__
 
 
 def tagged(notebook: Path) -> set[str]:

@@ -52,6 +52,7 @@ def q_transition(
 
     $q(x_t \mid x_s) = \mathcal N\big(\sqrt{\bar\alpha_t/\bar\alpha_s}\, x_s,\ 1 - \bar\alpha_t/\bar\alpha_s\big)$   (`forward.transition`), 0 ≤ s < t ≤ T
 
+    With s = t - 2 it is two steps merged into one (`forward.two_steps`).
     Raises ValueError where s is not below t, or where $\bar\alpha_s = 0$: nothing is left there to be carried on.
     Source: Kingma et al., Variational Diffusion Models, 2021, section 3.1.
     """

@@ -37,7 +37,7 @@ def simple(
         raise ValueError(f"pred and target must have one shape, got {tuple(pred.shape)} and {tuple(target.shape)}")
     if weight is None:
         return KINDS[kind](pred, target)
-    each = KINDS[kind](pred, target, reduction="none").flatten(1).mean(1)
+    each = KINDS[kind](pred, target, reduction="none").reshape(len(pred), -1).mean(1)
     if weight.shape != each.shape:
         raise ValueError(
             f"one weight an item of the batch: expected shape {tuple(each.shape)}, got {tuple(weight.shape)}"
@@ -94,7 +94,8 @@ def vlb_terms(
     Column 0 is the prior's $D_{KL}(q(x_T|x_0) \| \mathcal N(0, I))$; column 1 is $L_0 = -\log p_\theta(x_0|x_1)$; column t ≥ 2 is
     $L_{t-1} = D_{KL}(q(x_{t-1}|x_t,x_0) \| p_\theta(x_{t-1}|x_t))$   (`losses.prior`, `losses.vlb_term`). Their sum is the bound.
 
-    variance: σ_t² of $p_\theta$, "beta" or "posterior" (β̃_t, which is 0 at t = 1, so that $L_0$ is infinite with a Gaussian decoder).
+    variance: σ_t² of $p_\theta$. "beta" costs each step `losses.vlb_excess` even where x_0 is known; "posterior" is β̃_t, which is 0
+    at t = 1, so that $L_0$ is infinite with a Gaussian decoder.
     decoder: "discrete" for pictures of 256 grey levels in [-1, 1] (`losses.decoder_discrete`), "gaussian" for a density
     (`losses.decoder_gaussian`). Raises ValueError for any other choice, or for pictures outside [-1, 1].
     Source: Ho et al., 2020, eq. 5 and 13.
