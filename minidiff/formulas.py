@@ -20,7 +20,6 @@ from minidiff.diffusion import forward, gaussians, losses, oracles, posterior, p
 from minidiff.nets import attention, embeddings
 from minidiff.training import averaging
 
-ALPHA_BAR = r"\bar\alpha"
 LATEX = {
     "beta_t": r"\beta_t", "beta_1": r"\beta_1", "beta_T": r"\beta_T", "alpha_t": r"\alpha_t", "alpha_prev": r"\alpha_{t-1}",
     "alpha_bar_t": r"\bar\alpha_t", "alpha_bar_prev": r"\bar\alpha_{t-1}", "alpha_bar_s": r"\bar\alpha_s",
@@ -28,7 +27,7 @@ LATEX = {
     "eps": r"\varepsilon", "eps_pred": r"\varepsilon_\theta", "x_0_pred": r"\hat x_0", "v_pred": r"\hat v",
     "mean": r"\mu", "mean_1": r"\mu_1", "mean_2": r"\mu_2", "sigma": r"\sigma", "sigma_1": r"\sigma_1", "sigma_2": r"\sigma_2",
     "noise_sigma": r"\varsigma", "tau": r"\tau", "eta": r"\eta", "gamma": r"\gamma", "variance": r"\Sigma",
-    "offset": "s", "start": "a", "end": "b",
+    "offset": "s", "start": "a", "end": "b", "steps": "n", "warmup": "w", "decay": "d", "average": r"\bar\theta", "current": r"\theta",
 }  # fmt: skip
 
 
@@ -67,9 +66,8 @@ class Formula:
 
 
 def _latex(expression: sp.Expr) -> str:
-    return sp.latex(
-        expression, symbol_names={s: LATEX[s.name] for s in expression.free_symbols if getattr(s, "name", "") in LATEX}
-    )
+    names = {s: LATEX[s.name] for s in expression.free_symbols if getattr(s, "name", "") in LATEX}
+    return sp.latex(expression, order="none", symbol_names=names)
 
 
 def _evaluate(expression: sp.Expr, values: dict) -> float:
@@ -91,13 +89,15 @@ beta_t, alpha_t, alpha_prev, abar_t, abar_prev, abar_s, abar_1, abar_T = _symbol
 )
 x, y, x_0, x_t, x_s, x_prev, x_prev2 = sp.symbols("x y x_0 x_t x_s x_prev x_prev2", real=True)
 eps, eps_pred, x_0_pred, v_pred, z, a, b = sp.symbols("eps eps_pred x_0_pred v_pred z a b", real=True)
-mean, mean_1, mean_2, start, end = sp.symbols("mean mean_1 mean_2 start end", real=True)
+mean, mean_1, mean_2, start, end, average, current = sp.symbols(
+    "mean mean_1 mean_2 start end average current", real=True
+)
 sigma, sigma_1, sigma_2, noise_sigma, variance, tau, eta, gamma = _symbols(
     "sigma sigma_1 sigma_2 noise_sigma variance tau eta gamma"
 )
-beta_1, beta_T, offset, t, T, D = _symbols("beta_1 beta_T offset t T D")
+beta_1, beta_T, offset, t, T, D, steps, warmup, decay = _symbols("beta_1 beta_T offset t T D steps warmup decay")
 d, n, i, j, c, h, s = sp.symbols("d n i j c h s", integer=True, positive=True)
-beta, q, k, value, w, m, u, x_i, L = map(sp.IndexedBase, ("beta", "q", "k", "value", "w", "m", "u", "x_i", "L"))
+beta, q, k, value, w, m, u, points, L = map(sp.IndexedBase, ("beta", "q", "k", "value", "w", "m", "u", "p", "L"))
 DDPM, VDM = "Ho et al. 2020", "Kingma et al. 2021"
 
 
@@ -105,20 +105,26 @@ def _one(number: float) -> Tensor:
     return torch.full((1, 1), float(number), dtype=torch.float64)
 
 
+def _sum(term: sp.Expr, index: sp.Symbol, count: sp.Symbol) -> sp.Sum:
+    last = count - 1
+    with sp.evaluate(True):  # else sympy multiplies each term by 1
+        return sp.Sum(term, (index, 0, last))
+
+
 def _abar_cosine(at: sp.Expr) -> sp.Expr:
-    return sp.cos((at / T + offset) / (1 + offset) * sp.pi / 2) ** 2
+    return sp.cos(sp.pi / 2 * ((at / T + offset) / (1 + offset))) ** 2
 
 
 def _logistic(at: sp.Expr) -> sp.Expr:
-    return 1 / (1 + sp.exp(-at / tau))
+    return 1 / (1 + sp.exp(-(at / tau)))
 
 
 def _softmax(scores: Callable[[sp.Expr], sp.Expr], at: sp.Expr) -> sp.Expr:
-    return sp.exp(scores(at)) / sp.Sum(sp.exp(scores(i)), (i, 0, n - 1))
+    return sp.exp(scores(at)) / _sum(sp.exp(scores(i)), i, n)
 
 
 def _fit(key: sp.Expr) -> sp.Expr:
-    return sp.Sum(q[c] * k[key, c], (c, 0, d - 1)) / sp.sqrt(d)
+    return _sum(q[c] * k[key, c], c, d) / sp.sqrt(d)
 
 
 def _vlb(p: SimpleNamespace, x_0_pred: float, column: int, **choices: str) -> Tensor:
@@ -128,124 +134,127 @@ def _vlb(p: SimpleNamespace, x_0_pred: float, column: int, **choices: str) -> Te
     return losses.vlb_terms(p.schedule, _one(p.x_0), denoise, generator, **choices)[0, column]
 
 
-_posterior_mean = (
-    sp.sqrt(abar_prev) * beta_t / (1 - abar_t) * x_0 + sp.sqrt(alpha_t) * (1 - abar_prev) / (1 - abar_t) * x_t
-)
-_posterior_variance = (1 - abar_prev) / (1 - abar_t) * beta_t
-_snr = abar_t / (1 - abar_t)
-_sigma_t = eta * sp.sqrt((1 - abar_s) / (1 - abar_t)) * sp.sqrt(1 - abar_t / abar_s)
+with sp.evaluate(False):  # sympy must not rearrange what a reader is to recognise
+    _posterior_mean = (
+        sp.sqrt(abar_prev) * beta_t / (1 - abar_t) * x_0 + sp.sqrt(alpha_t) * (1 - abar_prev) / (1 - abar_t) * x_t
+    )
+    _posterior_variance = (1 - abar_prev) / (1 - abar_t) * beta_t
+    _snr = abar_t / (1 - abar_t)
+    _sigma_t = eta * sp.sqrt((1 - abar_s) / (1 - abar_t)) * sp.sqrt(1 - abar_t / abar_s)
 
-FORMULAS = [
-    # 01: Gaussians
-    Formula("gaussians.log_density", r"\log \mathcal N(x; \mu, \sigma^2)", -(sp.log(2 * sp.pi * sigma**2) + (x - mean) ** 2 / sigma**2) / 2,
-            gaussians.log_density, lambda p: gaussians.log_density(p.x, p.mean, p.sigma**2), "Bishop 2006, eq. 1.46", "01"),
-    Formula("gaussians.entropy", r"H[\mathcal N(\mu, \sigma^2)]", sp.log(2 * sp.pi * sp.E * sigma**2) / 2,
-            gaussians.entropy, lambda p: gaussians.entropy(p.sigma**2), "Bishop 2006, eq. 1.110", "01"),
-    Formula("gaussians.reparameterise", "x", mean + sigma * eps,
-            gaussians.reparameterise, lambda p: gaussians.reparameterise(p.mean, p.sigma**2, p.eps), "Kingma & Welling 2014, sec. 2.4", "01"),
-    Formula("gaussians.weighted_sum", r"p(a x_1 + b x_2)", (a * mean_1 + b * mean_2, a**2 * sigma_1**2 + b**2 * sigma_2**2),
-            gaussians.weighted_sum, lambda p: gaussians.weighted_sum(p.a, p.mean_1, p.sigma_1**2, p.b, p.mean_2, p.sigma_2**2),
-            "Bishop 2006, eq. 2.115", "01"),
-    Formula("gaussians.product", r"\propto \mathcal N_1(x)\,\mathcal N_2(x)",
-            ((mean_1 / sigma_1**2 + mean_2 / sigma_2**2) / (1 / sigma_1**2 + 1 / sigma_2**2), 1 / (1 / sigma_1**2 + 1 / sigma_2**2)),
-            gaussians.product, lambda p: gaussians.product(p.mean_1, p.sigma_1**2, p.mean_2, p.sigma_2**2), "Bishop 2006, sec. 2.3.6", "01"),
-    Formula("gaussians.condition", r"p(x \mid y)",
-            (mean + a * sigma**2 / (a**2 * sigma**2 + noise_sigma**2) * (y - a * mean), sigma**2 * noise_sigma**2 / (a**2 * sigma**2 + noise_sigma**2)),
-            gaussians.condition, lambda p: gaussians.condition(p.mean, p.sigma**2, p.a, p.noise_sigma**2, p.y), "Bishop 2006, eq. 2.116", "01"),
-    Formula("gaussians.kl", r"D_{KL}(\mathcal N_1 \,\|\, \mathcal N_2)", (sp.log(sigma_2**2 / sigma_1**2) + (sigma_1**2 + (mean_1 - mean_2) ** 2) / sigma_2**2 - 1) / 2,
-            gaussians.kl, lambda p: gaussians.kl(p.mean_1, p.sigma_1**2, p.mean_2, p.sigma_2**2), "Kingma & Welling 2014, app. B", "01"),
-    # 02: the forward process
-    Formula("forward.step", r"q(x_t \mid x_{t-1})", (sp.sqrt(alpha_t) * x_prev, beta_t),
-            forward.q_step, lambda p: forward.q_step(p.schedule, _one(p.x_prev), p.t), f"{DDPM}, eq. 2", "02"),
-    Formula("forward.two_steps", r"q(x_t \mid x_{t-2})", (sp.sqrt(alpha_t * alpha_prev) * x_prev2, 1 - alpha_t * alpha_prev),
-            forward.q_transition, lambda p: forward.q_transition(p.schedule, _one(p.x_prev2), p.t - 2, p.t), f"{DDPM}, eq. 2 twice", "02"),
-    Formula("forward.marginal", r"q(x_t \mid x_0)", (sp.sqrt(abar_t) * x_0, 1 - abar_t),
-            forward.q_marginal, lambda p: forward.q_marginal(p.schedule, _one(p.x_0), p.t), f"{DDPM}, eq. 4", "02"),
-    Formula("forward.sample", "x_t", sp.sqrt(abar_t) * x_0 + sp.sqrt(1 - abar_t) * eps,
-            forward.q_sample, lambda p: forward.q_sample(p.schedule, _one(p.x_0), p.t, _one(p.eps)), f"{DDPM}, sec. 3.2", "02"),
-    Formula("forward.transition", r"q(x_t \mid x_s)", (sp.sqrt(abar_t / abar_s) * x_s, 1 - abar_t / abar_s),
-            forward.q_transition, lambda p: forward.q_transition(p.schedule, _one(p.x_s), p.s, p.t), f"{VDM}, sec. 3.1", "02"),
-    Formula("schedules.snr", r"\mathrm{SNR}(t)", _snr,
-            schedules.NoiseSchedule.snr.fget, lambda p: p.schedule.snr[p.t], f"{VDM}, eq. 3", "02"),
-    # 03: schedules
-    Formula("schedules.alphas_cumprod", r"\bar\alpha_t", sp.Product(1 - beta[s], (s, 1, t)),
-            schedules.from_betas, lambda p: schedules.from_betas(p.schedule.betas[1:]).alphas_cumprod[p.t], f"{DDPM}, below eq. 4", "03"),
-    Formula("schedules.linear", r"\beta_t", beta_1 + (t - 1) / (T - 1) * (beta_T - beta_1),
-            schedules.linear, lambda p: schedules.linear(p.T, p.beta_1, p.beta_T).betas[p.t], f"{DDPM}, sec. 4", "03"),
-    Formula("schedules.scaled_linear", r"\beta_t", (sp.sqrt(beta_1) + (t - 1) / (T - 1) * (sp.sqrt(beta_T) - sp.sqrt(beta_1))) ** 2,
-            schedules.scaled_linear, lambda p: schedules.scaled_linear(p.T, p.beta_1, p.beta_T).betas[p.t], "Rombach et al. 2022, configuration", "03"),
-    Formula("schedules.cosine", r"\bar\alpha_t", _abar_cosine(t) / _abar_cosine(sp.Integer(0)),
-            schedules.cosine, lambda p: schedules.cosine(p.T, p.offset).alphas_cumprod[p.t], "Nichol & Dhariwal 2021, eq. 17", "03"),
-    Formula("schedules.sigmoid", r"\bar\alpha_t", (_logistic(end) - _logistic(start + t / T * (end - start))) / (_logistic(end) - _logistic(start)),
-            schedules.sigmoid, lambda p: schedules.sigmoid(p.T, p.start, p.end, p.tau).alphas_cumprod[p.t], "Jabri et al. 2023; Chen 2023, alg. 1", "03"),
-    Formula("schedules.zero_terminal_snr", r"\bar\alpha_t'", ((sp.sqrt(abar_t) - sp.sqrt(abar_T)) * sp.sqrt(abar_1) / (sp.sqrt(abar_1) - sp.sqrt(abar_T))) ** 2,
-            schedules.NoiseSchedule.zero_terminal_snr, lambda p: p.schedule.zero_terminal_snr().alphas_cumprod[p.t], "Lin et al. 2024, alg. 1", "03"),
-    # 04: the posterior
-    Formula("posterior.mean_and_variance", r"q(x_{t-1} \mid x_t, x_0)", (_posterior_mean, _posterior_variance),
-            posterior.q_posterior, lambda p: posterior.q_posterior(p.schedule, _one(p.x_0), _one(p.x_t), p.t), f"{DDPM}, eq. 7", "04"),
-    Formula("posterior.mean_from_eps", r"\tilde\mu_t", (x_t - beta_t / sp.sqrt(1 - abar_t) * eps) / sp.sqrt(alpha_t),
-            posterior.mean_from_eps, lambda p: posterior.mean_from_eps(p.schedule, _one(p.x_t), _one(p.eps), p.t), f"{DDPM}, eq. 11", "04"),
-    # 05: the objective
-    Formula("losses.prior", r"L_T", (abar_T * x_0**2 + (1 - abar_T) - sp.log(1 - abar_T) - 1) / 2,
-            losses.vlb_terms, lambda p: _vlb(p, p.x_0_pred, 0, variance="beta", decoder="gaussian"), f"{DDPM}, eq. 5", "05"),
-    Formula("losses.vlb_term", r"L_{t-1}", (abar_prev / (1 - abar_prev) - _snr) * (x_0 - x_0_pred) ** 2 / 2,
-            losses.vlb_terms, lambda p: _vlb(p, p.x_0_pred, p.t, variance="posterior", decoder="gaussian"), f"{VDM}, eq. 14", "05"),
-    Formula("losses.vlb_excess", r"L_{t-1}\big|_{\hat x_0 = x_0,\ \sigma_t^2 = \beta_t}", (sp.log(beta_t / _posterior_variance) + _posterior_variance / beta_t - 1) / 2,
-            losses.vlb_terms, lambda p: _vlb(p, p.x_0, p.t, variance="beta", decoder="gaussian"), f"{DDPM}, eq. 5 with σ² = β", "05"),
-    Formula("losses.vlb_weight", r"w_t", beta_t / (2 * alpha_t * (1 - abar_t)),
-            losses.vlb_weight, lambda p: losses.vlb_weight(p.schedule, p.t), f"{DDPM}, eq. 12", "05"),
-    Formula("losses.decoder_gaussian", r"L_0", (sp.log(2 * sp.pi * sigma**2) + (x_0 - mean) ** 2 / sigma**2) / 2,
-            losses.gaussian_decoder, lambda p: losses.gaussian_decoder(_one(p.x_0), _one(p.mean), _one(p.sigma**2)), f"{DDPM}, eq. 5", "05"),
-    Formula("losses.decoder_discrete", r"L_0", -sp.log((sp.erf((x_0 + sp.Rational(1, 255) - mean) / (sp.sqrt(2) * sigma)) - sp.erf((x_0 - sp.Rational(1, 255) - mean) / (sp.sqrt(2) * sigma))) / 2),
-            losses.discrete_decoder, lambda p: losses.discrete_decoder(_one(p.x_0), _one(p.mean), _one(p.sigma**2)), f"{DDPM}, eq. 13", "05"),
-    Formula("losses.bits_per_dimension", r"\mathrm{bits}", sp.Sum(L[i], (i, 0, n - 1)) / (D * sp.log(2)),
-            losses.bits_per_dimension, lambda p: losses.bits_per_dimension(torch.tensor(p.L)[None], torch.zeros(1, int(p.D), dtype=torch.float64)), f"{DDPM}, sec. 3.3", "05"),
-    Formula("losses.simple", r"L_{simple}", (eps - eps_pred) ** 2,
-            losses.simple, lambda p: losses.simple(_one(p.eps_pred), _one(p.eps)), f"{DDPM}, eq. 14", "05"),
-    Formula("losses.huber", r"L_{Huber}", sp.Piecewise(((eps - eps_pred) ** 2 / 2, sp.Abs(eps - eps_pred) <= 1), (sp.Abs(eps - eps_pred) - sp.Rational(1, 2), True)),
-            losses.simple, lambda p: losses.simple(_one(p.eps_pred), _one(p.eps), "huber"), "Huber 1964", "05"),
-    # 06: what to predict
-    Formula("prediction.x_0_from_eps", r"\hat x_0", (x_t - sp.sqrt(1 - abar_t) * eps_pred) / sp.sqrt(abar_t),
-            prediction.from_eps, lambda p: prediction.from_eps(p.schedule, _one(p.x_t), _one(p.eps_pred), p.t).x_0, f"{DDPM}, eq. 15", "06"),
-    Formula("prediction.eps_from_x_0", r"\hat\varepsilon", (x_t - sp.sqrt(abar_t) * x_0_pred) / sp.sqrt(1 - abar_t),
-            prediction.from_x_0, lambda p: prediction.from_x_0(p.schedule, _one(p.x_t), _one(p.x_0_pred), p.t).eps, f"{DDPM}, eq. 4", "06"),
-    Formula("prediction.v", r"v_t", sp.sqrt(abar_t) * eps - sp.sqrt(1 - abar_t) * x_0,
-            prediction.v, lambda p: prediction.v(p.schedule, _one(p.x_0), _one(p.eps), p.t), "Salimans & Ho 2022, app. D", "06"),
-    Formula("prediction.x_0_from_v", r"\hat x_0", sp.sqrt(abar_t) * x_t - sp.sqrt(1 - abar_t) * v_pred,
-            prediction.from_v, lambda p: prediction.from_v(p.schedule, _one(p.x_t), _one(p.v_pred), p.t).x_0, "Salimans & Ho 2022, app. D", "06"),
-    Formula("prediction.eps_from_v", r"\hat\varepsilon", sp.sqrt(1 - abar_t) * x_t + sp.sqrt(abar_t) * v_pred,
-            prediction.from_v, lambda p: prediction.from_v(p.schedule, _one(p.x_t), _one(p.v_pred), p.t).eps, "Salimans & Ho 2022, app. D", "06"),
-    Formula("prediction.score", r"\nabla_{x_t} \log q(x_t)", -eps_pred / sp.sqrt(1 - abar_t),
-            prediction.score, lambda p: prediction.score(p.schedule, _one(p.eps_pred), p.t), "Vincent 2011; Song et al. 2021", "06"),
-    Formula("losses.min_snr", r"w_t", sp.Min(_snr, gamma),
-            losses.min_snr_weight, lambda p: losses.min_snr_weight(p.schedule, p.t, "x_0", p.gamma), "Hang et al. 2023, sec. 3.4", "06"),
-    Formula("oracles.gaussian", r"\mathbb E[x_0 \mid x_t]", mean + sp.sqrt(abar_t) * variance / (abar_t * variance + 1 - abar_t) * (x_t - sp.sqrt(abar_t) * mean),
-            oracles.gaussian, lambda p: oracles.gaussian(p.schedule, _one(p.mean)[0], _one(p.variance))(_one(p.x_t), p.t).x_0, "Bishop 2006, eq. 2.116", "06"),
-    Formula("oracles.mixture", r"\mathbb E[x_0 \mid x_t]",
-            sp.Sum(_softmax(lambda at: sp.log(w[at]) - sp.log(abar_t * u[at] + 1 - abar_t) / 2 - (x_t - sp.sqrt(abar_t) * m[at]) ** 2 / (2 * (abar_t * u[at] + 1 - abar_t)), j)
-                   * (m[j] + sp.sqrt(abar_t) * u[j] / (abar_t * u[j] + 1 - abar_t) * (x_t - sp.sqrt(abar_t) * m[j])), (j, 0, n - 1)),
-            oracles.mixture, lambda p: oracles.mixture(p.schedule, torch.tensor(p.w), torch.tensor(p.m)[:, None], torch.tensor(p.u))(_one(p.x_t), p.t).x_0, "Bishop 2006, sec. 9.2", "06"),
-    Formula("oracles.dataset", r"\mathbb E[x_0 \mid x_t]", sp.Sum(_softmax(lambda at: -((x_t - sp.sqrt(abar_t) * x_i[at]) ** 2) / (2 * (1 - abar_t)), j) * x_i[j], (j, 0, n - 1)),
-            oracles.dataset, lambda p: oracles.dataset(p.schedule, torch.tensor(p.x_i)[:, None])(_one(p.x_t), p.t).x_0, "Karras et al. 2022, eq. 57", "06"),
-    # 07: the U-Net
-    Formula("embeddings.sinusoidal", r"e_i(t)", sp.Piecewise((sp.cos(t * 10000 ** (-j / h)), i < h), (sp.sin(t * 10000 ** (-j / h)), True)),
-            embeddings.sinusoidal_embedding, lambda p: embeddings.sinusoidal_embedding(torch.tensor([p.t]), 2 * p.h)[0, p.i], "Rombach et al. 2022, configuration", "07"),
-    Formula("embeddings.ddpm", r"e_i(t)", sp.Piecewise((sp.sin(t * 10000 ** (-j / (h - 1))), i < h), (sp.cos(t * 10000 ** (-j / (h - 1))), True)),
-            embeddings.ddpm_sinusoidal_embedding, lambda p: embeddings.ddpm_sinusoidal_embedding(torch.tensor([p.t]), 2 * p.h)[0, p.i], f"{DDPM}, code", "07"),
-    Formula("attention.weights", r"A_j", _softmax(_fit, j),
-            attention.attention_weights, lambda p: attention.attention_weights(torch.tensor(p.q)[None], torch.tensor(p.k))[0, p.j], "Vaswani et al. 2017, eq. 1", "07"),
-    Formula("attention.linear", r"y", sp.Sum(sp.exp(q[c]) / sp.Sum(sp.exp(q[s]), (s, 0, d - 1)) * sp.Sum(_softmax(lambda at: k[at, c], j) * value[j], (j, 0, n - 1)), (c, 0, d - 1)),
-            attention.linear_attention, lambda p: attention.linear_attention(torch.tensor(p.q)[None], torch.tensor(p.k), torch.tensor(p.value)[:, None]), "Shen et al. 2018, sec. 3.2", "07"),
-    # 08: training and sampling
-    Formula("samplers.ddpm", r"x_{t-1}", (x_t - beta_t / sp.sqrt(1 - abar_t) * eps_pred) / sp.sqrt(alpha_t) + sp.sqrt(_posterior_variance) * z,
-            samplers.ddpm, lambda p: _sampler_step(p, samplers.ddpm, p.t - 1), f"{DDPM}, alg. 2", "08"),
-    Formula("training.learning_rate", r"\eta_i", eta * sp.Min(1, i / t) * (1 + sp.cos(sp.pi * (i - 1) / T)) / 2,
-            training.learning_rate, lambda p: training.learning_rate(training.TrainConfig(steps=p.T, learning_rate=p.eta, warmup=p.t), p.i), "Loshchilov & Hutter 2017, eq. 5", "08"),
-    Formula("training.ema_decay", r"d_n", sp.Min(gamma, (1 + n) / (10 + n)),
-            averaging.ema_decay, lambda p: averaging.ema_decay(p.gamma, p.n), "customary", "08"),
-    Formula("training.ema", r"\bar\theta", gamma * mean_1 + (1 - gamma) * mean_2,
-            averaging.ema_update, lambda p: averaging.ema_update(_one(p.mean_1), _one(p.mean_2), p.gamma), "Polyak & Juditsky 1992", "08"),
-]  # fmt: skip
+    # fmt: off
+    FORMULAS = [
+        # 01: Gaussians
+        Formula("gaussians.log_density", r"\log \mathcal N(x; \mu, \sigma^2)", -((sp.log(2 * sp.pi * sigma**2) + (x - mean) ** 2 / sigma**2) / 2),
+                gaussians.log_density, lambda p: gaussians.log_density(p.x, p.mean, p.sigma**2), "Bishop 2006, eq. 1.46", "01"),
+        Formula("gaussians.entropy", r"H[\mathcal N(\mu, \sigma^2)]", sp.log(2 * sp.pi * sp.E * sigma**2) / 2,
+                gaussians.entropy, lambda p: gaussians.entropy(p.sigma**2), "Bishop 2006, eq. 1.110", "01"),
+        Formula("gaussians.reparameterise", "x", mean + sigma * eps,
+                gaussians.reparameterise, lambda p: gaussians.reparameterise(p.mean, p.sigma**2, p.eps), "Kingma & Welling 2014, sec. 2.4", "01"),
+        Formula("gaussians.weighted_sum", r"p(a x_1 + b x_2)", (a * mean_1 + b * mean_2, a**2 * sigma_1**2 + b**2 * sigma_2**2),
+                gaussians.weighted_sum, lambda p: gaussians.weighted_sum(p.a, p.mean_1, p.sigma_1**2, p.b, p.mean_2, p.sigma_2**2),
+                "Bishop 2006, eq. 2.115", "01"),
+        Formula("gaussians.product", r"\propto \mathcal N_1(x)\,\mathcal N_2(x)",
+                ((mean_1 / sigma_1**2 + mean_2 / sigma_2**2) / (1 / sigma_1**2 + 1 / sigma_2**2), 1 / (1 / sigma_1**2 + 1 / sigma_2**2)),
+                gaussians.product, lambda p: gaussians.product(p.mean_1, p.sigma_1**2, p.mean_2, p.sigma_2**2), "Bishop 2006, sec. 2.3.6", "01"),
+        Formula("gaussians.condition", r"p(x \mid y)",
+                (mean + a * sigma**2 / (a**2 * sigma**2 + noise_sigma**2) * (y - a * mean), sigma**2 * noise_sigma**2 / (a**2 * sigma**2 + noise_sigma**2)),
+                gaussians.condition, lambda p: gaussians.condition(p.mean, p.sigma**2, p.a, p.noise_sigma**2, p.y), "Bishop 2006, eq. 2.116", "01"),
+        Formula("gaussians.kl", r"D_{KL}(\mathcal N_1 \,\|\, \mathcal N_2)", sp.Add(sp.log(sigma_2**2 / sigma_1**2), (sigma_1**2 + (mean_1 - mean_2) ** 2) / sigma_2**2, -1) / 2,
+                gaussians.kl, lambda p: gaussians.kl(p.mean_1, p.sigma_1**2, p.mean_2, p.sigma_2**2), "Kingma & Welling 2014, app. B", "01"),
+        # 02: the forward process
+        Formula("forward.step", r"q(x_t \mid x_{t-1})", (sp.sqrt(alpha_t) * x_prev, beta_t),
+                forward.q_step, lambda p: forward.q_step(p.schedule, _one(p.x_prev), p.t), f"{DDPM}, eq. 2", "02"),
+        Formula("forward.two_steps", r"q(x_t \mid x_{t-2})", (sp.sqrt(alpha_t * alpha_prev) * x_prev2, 1 - alpha_t * alpha_prev),
+                forward.q_transition, lambda p: forward.q_transition(p.schedule, _one(p.x_prev2), p.t - 2, p.t), f"{DDPM}, eq. 2 twice", "02"),
+        Formula("forward.marginal", r"q(x_t \mid x_0)", (sp.sqrt(abar_t) * x_0, 1 - abar_t),
+                forward.q_marginal, lambda p: forward.q_marginal(p.schedule, _one(p.x_0), p.t), f"{DDPM}, eq. 4", "02"),
+        Formula("forward.sample", "x_t", sp.sqrt(abar_t) * x_0 + sp.sqrt(1 - abar_t) * eps,
+                forward.q_sample, lambda p: forward.q_sample(p.schedule, _one(p.x_0), p.t, _one(p.eps)), f"{DDPM}, sec. 3.2", "02"),
+        Formula("forward.transition", r"q(x_t \mid x_s)", (sp.sqrt(abar_t / abar_s) * x_s, 1 - abar_t / abar_s),
+                forward.q_transition, lambda p: forward.q_transition(p.schedule, _one(p.x_s), p.s, p.t), f"{VDM}, sec. 3.1", "02"),
+        Formula("schedules.snr", r"\mathrm{SNR}(t)", _snr,
+                schedules.NoiseSchedule.snr.fget, lambda p: p.schedule.snr[p.t], f"{VDM}, eq. 3", "02"),
+        # 03: schedules
+        Formula("schedules.alphas_cumprod", r"\bar\alpha_t", sp.Product(1 - beta[s], (s, 1, t)),
+                schedules.from_betas, lambda p: schedules.from_betas(p.schedule.betas[1:]).alphas_cumprod[p.t], f"{DDPM}, below eq. 4", "03"),
+        Formula("schedules.linear", r"\beta_t", beta_1 + (t - 1) / (T - 1) * (beta_T - beta_1),
+                schedules.linear, lambda p: schedules.linear(p.T, p.beta_1, p.beta_T).betas[p.t], f"{DDPM}, sec. 4", "03"),
+        Formula("schedules.scaled_linear", r"\beta_t", (sp.sqrt(beta_1) + (t - 1) / (T - 1) * (sp.sqrt(beta_T) - sp.sqrt(beta_1))) ** 2,
+                schedules.scaled_linear, lambda p: schedules.scaled_linear(p.T, p.beta_1, p.beta_T).betas[p.t], "Rombach et al. 2022, configuration", "03"),
+        Formula("schedules.cosine", r"\bar\alpha_t", _abar_cosine(t) / _abar_cosine(sp.Integer(0)),
+                schedules.cosine, lambda p: schedules.cosine(p.T, p.offset).alphas_cumprod[p.t], "Nichol & Dhariwal 2021, eq. 17", "03"),
+        Formula("schedules.sigmoid", r"\bar\alpha_t", (_logistic(end) - _logistic(start + t / T * (end - start))) / (_logistic(end) - _logistic(start)),
+                schedules.sigmoid, lambda p: schedules.sigmoid(p.T, p.start, p.end, p.tau).alphas_cumprod[p.t], "Jabri et al. 2023; Chen 2023, alg. 1", "03"),
+        Formula("schedules.zero_terminal_snr", r"\bar\alpha_t'", ((sp.sqrt(abar_t) - sp.sqrt(abar_T)) * sp.sqrt(abar_1) / (sp.sqrt(abar_1) - sp.sqrt(abar_T))) ** 2,
+                schedules.NoiseSchedule.zero_terminal_snr, lambda p: p.schedule.zero_terminal_snr().alphas_cumprod[p.t], "Lin et al. 2024, alg. 1", "03"),
+        # 04: the posterior
+        Formula("posterior.mean_and_variance", r"q(x_{t-1} \mid x_t, x_0)", (_posterior_mean, _posterior_variance),
+                posterior.q_posterior, lambda p: posterior.q_posterior(p.schedule, _one(p.x_0), _one(p.x_t), p.t), f"{DDPM}, eq. 7", "04"),
+        Formula("posterior.mean_from_eps", r"\tilde\mu_t", (x_t - beta_t / sp.sqrt(1 - abar_t) * eps) / sp.sqrt(alpha_t),
+                posterior.mean_from_eps, lambda p: posterior.mean_from_eps(p.schedule, _one(p.x_t), _one(p.eps), p.t), f"{DDPM}, eq. 11", "04"),
+        # 05: the objective
+        Formula("losses.prior", r"L_T", sp.Add(abar_T * x_0**2, -abar_T, -sp.log(1 - abar_T)) / 2,
+                losses.vlb_terms, lambda p: _vlb(p, p.x_0_pred, 0, variance="beta", decoder="gaussian"), f"{DDPM}, eq. 5", "05"),
+        Formula("losses.vlb_term", r"L_{t-1}", (abar_prev / (1 - abar_prev) - _snr) * (x_0 - x_0_pred) ** 2 / 2,
+                losses.vlb_terms, lambda p: _vlb(p, p.x_0_pred, p.t, variance="posterior", decoder="gaussian"), f"{VDM}, eq. 14", "05"),
+        Formula("losses.vlb_excess", r"L_{t-1}\big|_{\hat x_0 = x_0,\ \sigma_t^2 = \beta_t}", sp.Add(sp.log(beta_t / _posterior_variance), _posterior_variance / beta_t, -1) / 2,
+                losses.vlb_terms, lambda p: _vlb(p, p.x_0, p.t, variance="beta", decoder="gaussian"), f"{DDPM}, eq. 5 with σ² = β", "05"),
+        Formula("losses.vlb_weight", r"w_t", beta_t / (2 * alpha_t * (1 - abar_t)),
+                losses.vlb_weight, lambda p: losses.vlb_weight(p.schedule, p.t), f"{DDPM}, eq. 12", "05"),
+        Formula("losses.decoder_gaussian", r"L_0", (sp.log(2 * sp.pi * sigma**2) + (x_0 - mean) ** 2 / sigma**2) / 2,
+                losses.gaussian_decoder, lambda p: losses.gaussian_decoder(_one(p.x_0), _one(p.mean), _one(p.sigma**2)), f"{DDPM}, eq. 5", "05"),
+        Formula("losses.decoder_discrete", r"L_0", -sp.log((sp.erf((x_0 + sp.Rational(1, 255) - mean) / (sp.sqrt(2) * sigma)) - sp.erf((x_0 - sp.Rational(1, 255) - mean) / (sp.sqrt(2) * sigma))) / 2),
+                losses.discrete_decoder, lambda p: losses.discrete_decoder(_one(p.x_0), _one(p.mean), _one(p.sigma**2)), f"{DDPM}, eq. 13", "05"),
+        Formula("losses.bits_per_dimension", r"\mathrm{bits}", _sum(L[i], i, n) / (D * sp.log(2)),
+                losses.bits_per_dimension, lambda p: losses.bits_per_dimension(torch.tensor(p.L)[None], torch.zeros(1, int(p.D), dtype=torch.float64)), f"{DDPM}, sec. 3.3", "05"),
+        Formula("losses.simple", r"L_{simple}", (eps - eps_pred) ** 2,
+                losses.simple, lambda p: losses.simple(_one(p.eps_pred), _one(p.eps)), f"{DDPM}, eq. 14", "05"),
+        Formula("losses.huber", r"L_{Huber}", sp.Piecewise(((eps - eps_pred) ** 2 / 2, sp.Abs(eps - eps_pred) <= 1), (sp.Abs(eps - eps_pred) - sp.Rational(1, 2), True)),
+                losses.simple, lambda p: losses.simple(_one(p.eps_pred), _one(p.eps), "huber"), "Huber 1964", "05"),
+        # 06: what to predict
+        Formula("prediction.x_0_from_eps", r"\hat x_0", (x_t - sp.sqrt(1 - abar_t) * eps_pred) / sp.sqrt(abar_t),
+                prediction.from_eps, lambda p: prediction.from_eps(p.schedule, _one(p.x_t), _one(p.eps_pred), p.t).x_0, f"{DDPM}, eq. 15", "06"),
+        Formula("prediction.eps_from_x_0", r"\hat\varepsilon", (x_t - sp.sqrt(abar_t) * x_0_pred) / sp.sqrt(1 - abar_t),
+                prediction.from_x_0, lambda p: prediction.from_x_0(p.schedule, _one(p.x_t), _one(p.x_0_pred), p.t).eps, f"{DDPM}, eq. 4", "06"),
+        Formula("prediction.v", r"v_t", sp.sqrt(abar_t) * eps - sp.sqrt(1 - abar_t) * x_0,
+                prediction.v, lambda p: prediction.v(p.schedule, _one(p.x_0), _one(p.eps), p.t), "Salimans & Ho 2022, app. D", "06"),
+        Formula("prediction.x_0_from_v", r"\hat x_0", sp.sqrt(abar_t) * x_t - sp.sqrt(1 - abar_t) * v_pred,
+                prediction.from_v, lambda p: prediction.from_v(p.schedule, _one(p.x_t), _one(p.v_pred), p.t).x_0, "Salimans & Ho 2022, app. D", "06"),
+        Formula("prediction.eps_from_v", r"\hat\varepsilon", sp.sqrt(1 - abar_t) * x_t + sp.sqrt(abar_t) * v_pred,
+                prediction.from_v, lambda p: prediction.from_v(p.schedule, _one(p.x_t), _one(p.v_pred), p.t).eps, "Salimans & Ho 2022, app. D", "06"),
+        Formula("prediction.score", r"\nabla_{x_t} \log q(x_t)", -(eps_pred / sp.sqrt(1 - abar_t)),
+                prediction.score, lambda p: prediction.score(p.schedule, _one(p.eps_pred), p.t), "Vincent 2011; Song et al. 2021", "06"),
+        Formula("losses.min_snr", r"w_t", sp.Min(_snr, gamma),
+                losses.min_snr_weight, lambda p: losses.min_snr_weight(p.schedule, p.t, "x_0", p.gamma), "Hang et al. 2023, sec. 3.4", "06"),
+        Formula("oracles.gaussian", r"\mathbb E[x_0 \mid x_t]", mean + sp.sqrt(abar_t) * variance / (1 - abar_t + abar_t * variance) * (x_t - sp.sqrt(abar_t) * mean),
+                oracles.gaussian, lambda p: oracles.gaussian(p.schedule, _one(p.mean)[0], _one(p.variance))(_one(p.x_t), p.t).x_0, "Bishop 2006, eq. 2.116", "06"),
+        Formula("oracles.mixture", r"\mathbb E[x_0 \mid x_t]",
+                _sum(_softmax(lambda at: sp.log(w[at]) - sp.log(1 - abar_t + abar_t * u[at]) / 2 - (x_t - sp.sqrt(abar_t) * m[at]) ** 2 / (2 * (1 - abar_t + abar_t * u[at])), j)
+                       * (m[j] + sp.sqrt(abar_t) * u[j] / (1 - abar_t + abar_t * u[j]) * (x_t - sp.sqrt(abar_t) * m[j])), j, n),
+                oracles.mixture, lambda p: oracles.mixture(p.schedule, torch.tensor(p.w), torch.tensor(p.m)[:, None], torch.tensor(p.u))(_one(p.x_t), p.t).x_0, "Bishop 2006, sec. 9.2", "06"),
+        Formula("oracles.dataset", r"\mathbb E[x_0 \mid x_t]", _sum(_softmax(lambda at: -((x_t - sp.sqrt(abar_t) * points[at]) ** 2 / (2 * (1 - abar_t))), j) * points[j], j, n),
+                oracles.dataset, lambda p: oracles.dataset(p.schedule, torch.tensor(p.p)[:, None])(_one(p.x_t), p.t).x_0, "Karras et al. 2022, eq. 57", "06"),
+        # 07: the U-Net
+        Formula("embeddings.sinusoidal", r"e_i(t)", sp.Piecewise((sp.cos(t / 10000 ** (j / h)), i < h), (sp.sin(t / 10000 ** (j / h)), True)),
+                embeddings.sinusoidal_embedding, lambda p: embeddings.sinusoidal_embedding(torch.tensor([p.t]), 2 * p.h)[0, p.i], "Rombach et al. 2022, configuration", "07"),
+        Formula("embeddings.ddpm", r"e_i(t)", sp.Piecewise((sp.sin(t / 10000 ** (j / (h - 1))), i < h), (sp.cos(t / 10000 ** (j / (h - 1))), True)),
+                embeddings.ddpm_sinusoidal_embedding, lambda p: embeddings.ddpm_sinusoidal_embedding(torch.tensor([p.t]), 2 * p.h)[0, p.i], f"{DDPM}, code", "07"),
+        Formula("attention.weights", r"A_j", _softmax(_fit, j),
+                attention.attention_weights, lambda p: attention.attention_weights(torch.tensor(p.q)[None], torch.tensor(p.k))[0, p.j], "Vaswani et al. 2017, eq. 1", "07"),
+        Formula("attention.linear", r"y", _sum(sp.exp(q[c]) / _sum(sp.exp(q[s]), s, d) * _sum(_softmax(lambda at: k[at, c], j) * value[j], j, n), c, d),
+                attention.linear_attention, lambda p: attention.linear_attention(torch.tensor(p.q)[None], torch.tensor(p.k), torch.tensor(p.value)[:, None]), "Shen et al. 2018, sec. 3.2", "07"),
+        # 08: training and sampling
+        Formula("samplers.ddpm", r"x_{t-1}", (x_t - beta_t / sp.sqrt(1 - abar_t) * eps_pred) / sp.sqrt(alpha_t) + sp.sqrt(_posterior_variance) * z,
+                samplers.ddpm, lambda p: _sampler_step(p, samplers.ddpm, p.t - 1), f"{DDPM}, alg. 2", "08"),
+        Formula("training.learning_rate", r"\eta_i", eta * sp.Min(1, i / warmup) * ((1 + sp.cos(sp.pi * ((i - 1) / steps))) / 2),
+                training.learning_rate, lambda p: training.learning_rate(training.TrainConfig(steps=p.steps, learning_rate=p.eta, warmup=p.warmup), p.i), "Loshchilov & Hutter 2017, eq. 5", "08"),
+        Formula("training.ema_decay", r"d_n", sp.Min(decay, (1 + n) / (10 + n)),
+                averaging.ema_decay, lambda p: averaging.ema_decay(p.decay, p.n), "customary", "08"),
+        Formula("training.ema", r"\bar\theta", decay * average + (1 - decay) * current,
+                averaging.ema_update, lambda p: averaging.ema_update(_one(p.average), _one(p.current), p.decay), "Polyak & Juditsky 1992", "08"),
+    ]
+    # fmt: on
 
 
 def _sampler_step(p: SimpleNamespace, sampler: Callable, s: int, **choices: float) -> Tensor:

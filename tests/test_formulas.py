@@ -56,11 +56,11 @@ def point(seed: int) -> SimpleNamespace:
         beta_t=schedule.betas[t].item(), alpha_t=schedule.alphas[t].item(), alpha_prev=schedule.alphas[t - 1].item(),
         alpha_bar_t=abar[t], alpha_bar_prev=abar[t - 1], alpha_bar_s=abar[s], alpha_bar_1=abar[1], alpha_bar_T=abar[T],
         beta=schedule.betas.numpy(), beta_1=draw.uniform(1e-4, 1e-2), beta_T=draw.uniform(0.1, 0.5), offset=draw.uniform(0.001, 0.1),
-        start=-draw.uniform(0.5, 3), end=draw.uniform(0.5, 3), eta=draw.uniform(0.1, 1), generator=generator,
+        start=-draw.uniform(0.5, 3), end=draw.uniform(0.5, 3), eta=draw.uniform(0.1, 1), generator=generator, steps=draw.randint(20, 30), warmup=draw.randint(1, 10), decay=draw.uniform(0, 1), average=draw.gauss(0, 1), current=draw.gauss(0, 1),
         z=torch.randn(1, generator=generator(), dtype=torch.float64).item(),
         q=torch.randn(d, generator=generator(), dtype=torch.float64).numpy(), k=torch.randn(n, d, generator=generator(), dtype=torch.float64).numpy(),
         value=torch.randn(n, generator=generator(), dtype=torch.float64).numpy(), m=torch.randn(n, generator=generator(), dtype=torch.float64).numpy(),
-        x_i=torch.randn(n, generator=generator(), dtype=torch.float64).numpy(), u=torch.rand(n, generator=generator(), dtype=torch.float64).numpy(),
+        p=torch.randn(n, generator=generator(), dtype=torch.float64).numpy(), u=torch.rand(n, generator=generator(), dtype=torch.float64).numpy(),
         w=torch.full((n,), 1 / n, dtype=torch.float64).mul(torch.tensor([0.4, 1.6, 0.8, 1.2], dtype=torch.float64)).numpy(), L=torch.rand(n, generator=generator(), dtype=torch.float64).numpy(),
     )  # fmt: skip
 

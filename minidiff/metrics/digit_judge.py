@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from minidiff.data import digits
 
-EPOCHS = 15
+EPOCHS = 20
 BATCH = 100
 MIXTURES = 10  # averages of two digits, beside each batch
 JUNK = 10  # noise and blanks, beside each batch

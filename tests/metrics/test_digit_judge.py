@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from minidiff.data import digits
-from minidiff.metrics import DigitJudge, report, train_judge
+from minidiff.metrics import DigitJudge, digit_judge, report, train_judge
 from minidiff.metrics.digit_judge import _doubtful, _jiggled, _network
 
 FIRST_ROW = DigitJudge(lambda images: images[:, 0, 0, :10])  # reads its logits off the picture
@@ -93,17 +93,37 @@ def test_the_seed_alone_decides_on_the_first_weights():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_jiggling_moves_the_middle_no_farther_than_said():
-    dot = -torch.ones(400, 1, 32, 32)
-    dot[:, :, 15:17, 15:17] = 1
-    weight = _jiggled(dot, seeded())[:, 0] + 1
-    place = torch.arange(32) - 15.5
-    x = (weight * place).sum((1, 2)) / weight.sum((1, 2))
-    y = (weight * place[:, None]).sum((1, 2)) / weight.sum((1, 2))
+def dots(n: int) -> torch.Tensor:
+    """A white dot in the middle of black."""
+    images = -torch.ones(n, 1, 32, 32)
+    images[:, :, 15:17, 15:17] = 1
+    return images
+
+
+def centre_of_mass(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Its x and y in each picture, in pixels from the middle."""
+    weight, place = images[:, 0] + 1, torch.arange(32) - 15.5
+    total = weight.sum((1, 2))
+    return (weight * place).sum((1, 2)) / total, (weight * place[:, None]).sum((1, 2)) / total
+
+
+def test_jiggling_moves_the_middle_no_farther_than_said(monkeypatch):
+    monkeypatch.setattr(digit_judge, "BEND", 0)
+    x, y = centre_of_mass(_jiggled(dots(1000), seeded()))
     assert torch.hypot(x, y).max() <= math.hypot(2.5, 2.5) / 0.85 + 0.1
     for moved in (x, y):
         assert moved.mean().item() == pytest.approx(0, abs=0.3)
         assert moved.std().item() == pytest.approx(2.5 / math.sqrt(3), rel=0.15)  # uniform in -2.5…2.5
+
+
+def test_bending_moves_it_by_about_a_pixel_more(monkeypatch):
+    """The stated std is at the 5×5 points, one of which is the middle; between them it is smoothed."""
+    for name in ("MAX_ANGLE", "MAX_ZOOM", "MAX_SHIFT"):
+        monkeypatch.setattr(digit_judge, name, 0)
+    x, _ = centre_of_mass(_jiggled(dots(1000), seeded()))
+    assert x.std().item() == pytest.approx(digit_judge.BEND, rel=0.25)
+    monkeypatch.setattr(digit_judge, "BEND", 0)
+    torch.testing.assert_close(_jiggled(dots(3), seeded()), dots(3))
 
 
 def test_jiggling_never_mirrors():
