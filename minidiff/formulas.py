@@ -154,7 +154,7 @@ with sp.evaluate(False):  # sympy must not rearrange what a reader is to recogni
         Formula("gaussians.weighted_sum", r"p(a x_1 + b x_2)", (a * mean_1 + b * mean_2, a**2 * sigma_1**2 + b**2 * sigma_2**2),
                 gaussians.weighted_sum, lambda p: gaussians.weighted_sum(p.a, p.mean_1, p.sigma_1**2, p.b, p.mean_2, p.sigma_2**2),
                 "Bishop 2006, eq. 2.115", "01"),
-        Formula("gaussians.product", r"\propto \mathcal N_1(x)\,\mathcal N_2(x)",
+        Formula("gaussians.product", r"\mathcal N_1(x)\,\mathcal N_2(x) / Z",
                 ((mean_1 / sigma_1**2 + mean_2 / sigma_2**2) / (1 / sigma_1**2 + 1 / sigma_2**2), 1 / (1 / sigma_1**2 + 1 / sigma_2**2)),
                 gaussians.product, lambda p: gaussians.product(p.mean_1, p.sigma_1**2, p.mean_2, p.sigma_2**2), "Bishop 2006, sec. 2.3.6", "01"),
         Formula("gaussians.condition", r"p(x \mid y)",

@@ -142,7 +142,7 @@ def formula_table(notebook: str | None = None) -> None:
     rows = [f for f in FORMULAS if notebook in (None, f.notebook)]
     lines = ["| id | formula | in the package | source |", "|---|---|---|---|"]
     for f in rows:
-        latex = f.latex.replace("|", r"\vert ")
+        latex = f.latex.replace(r"\|", r"\Vert ").replace("|", r"\vert ")  # a bar would end the table's cell
         lines.append(f"| `{f.id}` | ${latex}$ | `{f.function_name}` | {f.source} |")
     display(Markdown("\n".join(lines)))
 

@@ -71,9 +71,9 @@ def product(
 def condition(
     mean: Value, variance: Value, a: Real, noise_variance: Value, y: Value
 ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
-    r"""Mean and variance of $x \mid y$, where $x \sim \mathcal N(\mu, \sigma^2)$ and $y = a x + \mathcal N(0, s^2)$ was observed.
+    r"""Mean and variance of $x \mid y$, where $x \sim \mathcal N(\mu, \sigma^2)$ and $y = a x + \mathcal N(0, \varsigma^2)$ was observed.
 
-    $x \mid y \sim \mathcal N\Big(\mu + \frac{a\sigma^2}{a^2\sigma^2 + s^2}(y - a\mu),\ \frac{\sigma^2 s^2}{a^2\sigma^2 + s^2}\Big)$   (`gaussians.condition`)
+    $x \mid y \sim \mathcal N\Big(\mu + \frac{a\sigma^2}{a^2\sigma^2 + \varsigma^2}(y - a\mu),\ \frac{\sigma^2 \varsigma^2}{a^2\sigma^2 + \varsigma^2}\Big)$   (`gaussians.condition`)
     Source: Bishop, 2006, eq. 2.116 and 2.117.
     """
     mean, variance, noise_variance, y = _broadcast(mean=mean, variance=variance, noise_variance=noise_variance, y=y)
