@@ -43,7 +43,7 @@ class Run:
     """The state of a run: everything that the next step depends on."""
 
     def __init__(self, model: nn.Module, size: int, config: TrainConfig, device: torch.device) -> None:
-        self.config = config
+        self.config, self.device = config, device
         self.model = model.to(device)
         self.ema = average(self.model, config.ema_decay)
         self.optimizer = torch.optim.AdamW(
@@ -66,7 +66,7 @@ class Run:
             **checkpoint.prefixed("optimizer", checkpoint.optimizer_tensors(self.optimizer)),
             **checkpoint.prefixed("order", self.order.state()),
             "generator": self.generator.get_state(),
-            "global_generator": torch.get_rng_state(),
+            **checkpoint.prefixed("global", self._global_state()),
             "losses": torch.tensor(self.losses, dtype=torch.float64),
         }
         checkpoint.write_tensors(folder / checkpoint.CHECKPOINT, tensors, {"training": self.config.to_dict()})
@@ -87,8 +87,15 @@ class Run:
         checkpoint.load_optimizer(self.optimizer, checkpoint.unprefixed("optimizer", tensors))
         self.order.load(checkpoint.unprefixed("order", tensors))
         self.generator.set_state(tensors["generator"])
-        torch.set_rng_state(tensors["global_generator"])
+        torch.set_rng_state(tensors["global.cpu"])
+        if self.device.type == "cuda" and "global.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["global.cuda"], self.device)
         self.losses = tensors["losses"].tolist()
+
+    def _global_state(self) -> dict[str, Tensor]:
+        """The global generators, which dropout draws from."""
+        cuda = {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}
+        return {"cpu": torch.get_rng_state(), **cuda}
 
     def advance(self, loss: Loss, data: Data, autocast: AbstractContextManager) -> float:
         """One step; returns its loss. Raises FloatingPointError, with nothing changed, where loss or gradient is not finite."""

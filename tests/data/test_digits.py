@@ -59,13 +59,14 @@ def test_an_unknown_split_is_named():
         digits.load("valid")
 
 
-def test_the_readme_holds_the_sha_256_of_every_bundled_array():
+def test_the_readme_holds_the_sha_256_of_every_bundled_file():
     rows = bundled("README.md").read_text(encoding="utf-8").splitlines()
-    arrays = list(bundled("digits.npz").parent.glob("*.npz"))
-    assert arrays
-    for path in arrays:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        assert any(row.startswith(f"| `{path.name}` |") and digest in row for row in rows), path.name
+    folder = bundled("README.md").parent
+    files = [path for path in folder.rglob("*") if path.suffix in (".npz", ".safetensors")]
+    assert len(files) >= 2
+    for path in files:
+        digest, name = hashlib.sha256(path.read_bytes()).hexdigest(), path.relative_to(folder).as_posix()
+        assert any(row.startswith(f"| `{name}` |") and digest in row for row in rows), name
 
 
 def table(per_class: int) -> np.ndarray:

@@ -1,0 +1,55 @@
+"""The device that MINIDIFF_DEVICE names computes what the CPU computes."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from minidiff import devices, samplers
+from minidiff.diffusion import forward, losses, noise, oracles, posterior, prediction, schedules
+from minidiff.nets import UNet, UNetConfig
+
+SCHEDULE = schedules.cosine(20)
+POINTS = torch.randn(6, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+LEVELS = torch.tensor([1, 7, 20])
+
+
+def mathematics(device):
+    x_0, t = POINTS[:3].to(device), LEVELS.to(device)
+    eps = noise.randn_like(x_0, torch.Generator().manual_seed(2))
+    x_t = forward.q_sample(SCHEDULE, x_0, t, eps)
+    yield from (x_t, *posterior.q_posterior(SCHEDULE, x_0, x_t, t), prediction.v(SCHEDULE, x_0, eps, t))
+    yield losses.min_snr_weight(SCHEDULE, t, "v")
+    denoise = oracles.dataset(SCHEDULE, POINTS.to(device))
+    yield from denoise(x_t, t)
+    for sampler in (samplers.ddim, samplers.ddpm):
+        yield samplers.final(sampler(denoise, SCHEDULE, eps, samplers.times(20, 20), generator=noise.seeded(0, 3)))
+
+
+def test_the_mathematics_is_the_same_on_every_device():
+    device = devices.resolve()
+    for there, here in zip(mathematics(device), mathematics(torch.device("cpu")), strict=True):
+        assert there.device.type == device.type
+        assert_close(there.cpu(), here, atol=1e-4, rtol=1e-4)
+
+
+def test_the_network_is_the_same_on_every_device():
+    unet = UNet(UNetConfig.tiny(channels=(16, 16), attention=(False, True), heads=2)).eval()
+    x_t = torch.randn(2, 1, 16, 16)
+    with torch.no_grad():
+        here = unet(x_t, 5)
+        device = devices.resolve()
+        assert_close(unet.to(device)(x_t.to(device), 5).cpu(), here, atol=1e-4, rtol=1e-3)
+
+
+def test_the_environment_names_the_device(monkeypatch):
+    monkeypatch.setenv("MINIDIFF_DEVICE", "cpu")
+    assert devices.resolve("auto").type == "cpu"
+    monkeypatch.setenv("MINIDIFF_DEVICE", "gpu")
+    with pytest.raises(ValueError, match="unknown device 'gpu'"):
+        devices.resolve("auto")
+
+
+def test_a_device_that_is_not_there_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="sees none here"):
+        devices.resolve("cuda")
