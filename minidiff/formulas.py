@@ -27,7 +27,7 @@ LATEX = {
     "eps": r"\varepsilon", "eps_pred": r"\varepsilon_\theta", "x_0_pred": r"\hat x_0", "v_pred": r"\hat v",
     "mean": r"\mu", "mean_1": r"\mu_1", "mean_2": r"\mu_2", "sigma": r"\sigma", "sigma_1": r"\sigma_1", "sigma_2": r"\sigma_2",
     "noise_sigma": r"\varsigma", "tau": r"\tau", "eta": r"\eta", "gamma": r"\gamma", "variance": r"\Sigma",
-    "offset": "s", "start": "a", "end": "b", "steps": "n", "warmup": "w", "decay": "d", "average": r"\bar\theta", "current": r"\theta",
+    "offset": "s", "start": "a", "end": "b", "steps": "n", "warmup": "w", "decay": "d", "average": r"\bar\theta", "current": r"\theta", "value": "v",
 }  # fmt: skip
 
 
@@ -236,9 +236,9 @@ with sp.evaluate(False):  # sympy must not rearrange what a reader is to recogni
         Formula("oracles.dataset", r"\mathbb E[x_0 \mid x_t]", _sum(_softmax(lambda at: -((x_t - sp.sqrt(abar_t) * points[at]) ** 2 / (2 * (1 - abar_t))), j) * points[j], j, n),
                 oracles.dataset, lambda p: oracles.dataset(p.schedule, torch.tensor(p.p)[:, None])(_one(p.x_t), p.t).x_0, "Karras et al. 2022, eq. 57", "06"),
         # 07: the U-Net
-        Formula("embeddings.sinusoidal", r"e_i(t)", sp.Piecewise((sp.cos(t / 10000 ** (j / h)), i < h), (sp.sin(t / 10000 ** (j / h)), True)),
+        Formula("embeddings.sinusoidal", r"e_i(t)", sp.Piecewise((sp.cos(t / 10000 ** (i / h)), i < h), (sp.sin(t / 10000 ** ((i - h) / h)), True)),
                 embeddings.sinusoidal_embedding, lambda p: embeddings.sinusoidal_embedding(torch.tensor([p.t]), 2 * p.h)[0, p.i], "Rombach et al. 2022, configuration", "07"),
-        Formula("embeddings.ddpm", r"e_i(t)", sp.Piecewise((sp.sin(t / 10000 ** (j / (h - 1))), i < h), (sp.cos(t / 10000 ** (j / (h - 1))), True)),
+        Formula("embeddings.ddpm", r"e_i(t)", sp.Piecewise((sp.sin(t / 10000 ** (i / (h - 1))), i < h), (sp.cos(t / 10000 ** ((i - h) / (h - 1))), True)),
                 embeddings.ddpm_sinusoidal_embedding, lambda p: embeddings.ddpm_sinusoidal_embedding(torch.tensor([p.t]), 2 * p.h)[0, p.i], f"{DDPM}, code", "07"),
         Formula("attention.weights", r"A_j", _softmax(_fit, j),
                 attention.attention_weights, lambda p: attention.attention_weights(torch.tensor(p.q)[None], torch.tensor(p.k))[0, p.j], "Vaswani et al. 2017, eq. 1", "07"),
