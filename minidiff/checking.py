@@ -45,4 +45,6 @@ def different(claim: str, a, b, at_least: Real) -> None:
 
 
 def _tensor(value) -> torch.Tensor:
-    return torch.as_tensor(value).detach().to("cpu", torch.float64)
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", torch.float64)
+    return torch.as_tensor(value, dtype=torch.float64)  # by way of float32 a number would lose half its digits

@@ -57,8 +57,8 @@ def generate(
     out: Annotated[Path, typer.Option(help="The picture to write, a grid of all samples: a .png file.")],
     model: Model = "digits-pixel",
     count: Annotated[int, typer.Option(help="How many samples.")] = 64,
-    steps: Steps = 50,
-    sampler: Sampler = "ddim",
+    steps: Steps = 100,
+    sampler: Sampler = "ddpm",
     seed: Seed = 0,
     batch_size: Annotated[int, typer.Option(help="How many samples at a time.")] = 64,
     columns: Annotated[int, typer.Option(help="Samples in a row of the grid.")] = 8,
@@ -85,7 +85,7 @@ def generate(
         typer.echo(f"one sample being denoised: {strip}")
     if gif is not None:
         frames = [pictures.grid(x_t, columns=1, scale=6) for x_t in path]
-        pictures.save_gif(frames, gif, seconds_per_frame=0.08)
+        pictures.save_gif(frames, gif, seconds_per_frame=0.05)
         typer.echo(f"the same as an animation: {gif}")
 
 
@@ -95,8 +95,8 @@ def evaluate(
         str, typer.Argument(help=f"A folder that training wrote, or a bundled model: {', '.join(BUNDLED)}.")
     ],
     count: Annotated[int, typer.Option(help="How many samples to judge.")] = 512,
-    steps: Steps = 50,
-    sampler: Sampler = "ddim",
+    steps: Steps = 100,
+    sampler: Sampler = "ddpm",
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:

@@ -45,7 +45,7 @@ class PixelDiffusion:
         return prediction.clip_x_0(denoise, self.schedule)
 
     def sample(
-        self, count: int, *, steps: int = 50, sampler: str = "ddim", seed: int = 0
+        self, count: int, *, steps: int = 100, sampler: str = "ddpm", seed: int = 0
     ) -> Iterator[samplers.SamplerStep]:
         """The sampler's steps on the way to `count` pictures, in [-1, 1]; picture i is drawn from seed + i.
 
@@ -57,11 +57,12 @@ class PixelDiffusion:
             raise ValueError(f"there must be at least 1 picture to draw, got {count}")
         times = samplers.times(self.schedule.T, steps)
         generators = seeded(seed, count)
-        x_T = randn_like(torch.zeros(count, self.config.in_channels, self.size, self.size), generators).to(self.device)
+        weight = next(self.unet.parameters())  # whose dtype and device the pictures share
+        x_T = randn_like(weight.new_zeros(count, self.config.in_channels, self.size, self.size), generators)
         return SAMPLERS[sampler](self.denoiser, self.schedule, x_T, times, generator=generators)
 
     def generate(
-        self, count: int, *, steps: int = 50, sampler: str = "ddim", seed: int = 0, batch_size: int = 64
+        self, count: int, *, steps: int = 100, sampler: str = "ddpm", seed: int = 0, batch_size: int = 64
     ) -> Float[Tensor, "n c h w"]:
         """`count` pictures in [0, 1], on the CPU, drawn `batch_size` at a time. Raises ValueError as `sample` does."""
         if batch_size < 1:

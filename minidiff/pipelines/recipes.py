@@ -6,13 +6,22 @@ import torch
 from torch import Tensor, nn
 
 from minidiff import devices
-from minidiff.data import digits, images, pictures
+from minidiff.data import digits, pictures
 from minidiff.nets import UNet, UNetConfig
 from minidiff.pipelines.pixel import PixelDiffusion
 from minidiff.samplers import final
 from minidiff.training import TrainConfig, checkpoint, diffusion_loss, initialised, train
 
-DIGITS_PIXEL = TrainConfig(steps=2000, batch_size=64, learning_rate=1.5e-3, warmup=100, ema_decay=0.995)
+DIGITS_PIXEL = TrainConfig(
+    steps=4500,
+    batch_size=32,
+    learning_rate=1.5e-3,
+    warmup=200,
+    ema_decay=0.998,
+    checkpoint_every=450,
+    preview_every=900,
+)
+DIGITS_PIXEL_UNET = UNetConfig.tiny(channels=(64, 64), attention=(False, True))
 
 
 def train_digits_pixel(
@@ -24,18 +33,16 @@ def train_digits_pixel(
     Raises as `training.train` does.
     """
     folder, where = Path(folder), devices.resolve(device)
-    unet_config = UNetConfig.tiny()
-    unet = initialised(lambda: UNet(unet_config), config.seed)
-    model = PixelDiffusion(unet, unet_config, {"name": "cosine", "T": 1000}, "v", size=32)
+    unet = initialised(lambda: UNet(DIGITS_PIXEL_UNET), config.seed)
+    model = PixelDiffusion(unet, DIGITS_PIXEL_UNET, {"name": "cosine", "T": 1000}, "v", size=32)
     data = digits.load("train")[0].to(where)
 
     def loss(network: nn.Module, x_0: Tensor, generator: torch.Generator) -> Tensor:
-        x_0 = images.augment(x_0, generator, shift=1)
         return diffusion_loss(network, model.schedule, x_0, generator, prediction_type=model.prediction_type)
 
     def preview(averaged: nn.Module, step: int) -> None:
-        shown = PixelDiffusion(averaged, unet_config, model.schedule_config, model.prediction_type, model.size)
-        samples = final(shown.sample(36, steps=20))
+        shown = PixelDiffusion(averaged, DIGITS_PIXEL_UNET, model.schedule_config, model.prediction_type, model.size)
+        samples = final(shown.sample(36, steps=50))
         pictures.save_png(pictures.grid(samples, columns=9, scale=2), folder / f"samples-{step:06d}.png")
 
     if resume or not checkpoint.has_checkpoint(folder):
