@@ -13,12 +13,12 @@ from minidiff.samplers import final
 from minidiff.training import TrainConfig, checkpoint, diffusion_loss, initialised, train
 
 DIGITS_PIXEL = TrainConfig(
-    steps=4500,
+    steps=3600,
     batch_size=32,
     learning_rate=1.5e-3,
     warmup=200,
     ema_decay=0.998,
-    checkpoint_every=450,
+    checkpoint_every=400,
     preview_every=900,
 )
 DIGITS_PIXEL_UNET = UNetConfig.tiny(channels=(64, 64), attention=(False, True))

@@ -20,6 +20,7 @@ def ema_update(average: Tensor, current: Tensor, decay: float) -> Tensor:
 def average(model: nn.Module, decay: float) -> AveragedModel:
     """The exponential moving average of a model: call `update_parameters(model)` after each step.
 
-    Parameters only: a buffer is no weight, and the average has the model's own.
+    The first call copies the weights; from the second on n counts 1, 2, …. Parameters only: a buffer is no weight, and the average
+    has the model's own.
     """
     return AveragedModel(model, avg_fn=lambda ema, current, n: ema_update(ema, current, ema_decay(decay, int(n))))
