@@ -1,6 +1,6 @@
 """Bundle a run of `minidiff train digits-pixel`: half-precision weights, their configuration, and a picture of samples.
 
-    minidiff train digits-pixel --out runs/digits-pixel
+    minidiff train digits-pixel --steps 3600 --out runs/digits-pixel
     python data/build_digits_pixel.py runs/digits-pixel
 
 The weights depend on the machine that trained them, in their last digits: another machine's SHA-256 will differ.

@@ -13,7 +13,7 @@ from minidiff.samplers import final
 from minidiff.training import TrainConfig, checkpoint, diffusion_loss, initialised, train
 
 DIGITS_PIXEL = TrainConfig(
-    steps=3600,
+    steps=3200,
     batch_size=32,
     learning_rate=1.5e-3,
     warmup=200,
