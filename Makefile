@@ -30,7 +30,7 @@ clean:
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "minidiff needs Python 3.11 to 3.13; choose one with PYTHON=, for example: make demo PYTHON=python3.12"; exit 1; }
-	@echo "setting up $(VENV): about 250 MB to download with a CPU build of PyTorch, several GB with a CUDA build"
+	@echo "setting up $(VENV): about 270 MB to download with a CPU build of PyTorch (370 MB for make test), several GB with a CUDA build"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
 	$(PIP) torch
