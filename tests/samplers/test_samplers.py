@@ -19,10 +19,10 @@ DENOISE = oracles.gaussian(SCHEDULE, torch.tensor([MEAN], dtype=f64), torch.tens
 GRIDS = {"all": samplers.times(100, 100), "ten": samplers.times(100, 10), "uneven": [100, 60, 59, 20, 3, 1, 0]}
 
 
-def law(times, sigma):
+def law(times, sigma, schedule=SCHEDULE):
     """Mean and variance of x after the steps, begun from N(0, 1): x_s = √ᾱ_s x̂_0 + √(1 - ᾱ_s - σ²) ε̂ + σ z, with x̂_0 linear in x_t."""
     mean, variance = 0.0, 1.0
-    abar = SCHEDULE.alphas_cumprod.tolist()
+    abar = schedule.alphas_cumprod.tolist()
     for t, s in itertools.pairwise(times):
         gain = math.sqrt(abar[t]) * VARIANCE / (abar[t] * VARIANCE + 1 - abar[t])  # dx̂_0/dx_t
         x_0 = MEAN + gain * (mean - math.sqrt(abar[t]) * MEAN)
@@ -33,10 +33,10 @@ def law(times, sigma):
     return mean, variance
 
 
-def ddpm_law(times, variance_of):
+def ddpm_law(times, variance_of, schedule=SCHEDULE):
     """The same for DDPM, whose mean is the posterior's whatever the noise: found by weighing x̂_0 and x_t."""
     mean, variance = 0.0, 1.0
-    abar = SCHEDULE.alphas_cumprod.tolist()
+    abar = schedule.alphas_cumprod.tolist()
     for t, s in itertools.pairwise(times):
         alpha = abar[t] / abar[s]
         on_x_0 = math.sqrt(abar[s]) * (1 - alpha) / (1 - abar[t])
@@ -117,16 +117,15 @@ def test_steps_tell_level_and_x_0_and_end_at_the_guess(sampler, generator):
 
 
 @pytest.mark.parametrize("sampler", [samplers.ddim, samplers.ddpm])
-def test_zero_terminal_snr_works_with_v(sampler, generator):
-    schedule = SCHEDULE.zero_terminal_snr()
+def test_the_law_is_exact_where_nothing_is_left_at_T_too(sampler, generator):
+    n, schedule = 40_000, SCHEDULE.zero_terminal_snr()
     denoise = oracles.gaussian(schedule, torch.tensor([MEAN], dtype=f64), torch.tensor([VARIANCE], dtype=f64))
-    x = samplers.final(
-        sampler(
-            denoise, schedule, torch.randn(20_000, 1, generator=generator, dtype=f64), GRIDS["all"], generator=generator
-        )
-    )
-    assert abs(x.mean().item() - MEAN) < 0.03
-    assert abs(x.var().item() - VARIANCE) < 0.03
+    x_T = torch.randn(n, 1, generator=generator, dtype=f64)
+    x = samplers.final(sampler(denoise, schedule, x_T, GRIDS["all"], generator=generator))
+    of_ddim = law(GRIDS["all"], eta(0), schedule)
+    mean, variance = of_ddim if sampler is samplers.ddim else ddpm_law(GRIDS["all"], posterior, schedule)
+    assert abs(x.mean().item() - mean) < 5 * math.sqrt(variance / n)
+    assert abs(x.var().item() - variance) < 5 * variance * math.sqrt(2 / n)
 
 
 @pytest.mark.parametrize("sampler", [samplers.ddim, samplers.ddpm])
