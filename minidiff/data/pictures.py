@@ -1,5 +1,6 @@
 """Tensors in [-1, 1] become pictures, and pictures become files that are whole or not there at all."""
 
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -8,10 +9,12 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 _GAP = 2  # pixels between the pictures of a grid
 _GAP_GREY = 128
+_NOTES = "minidiff"  # the name of the PNG's text
 
 
 def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
@@ -48,12 +51,26 @@ def grid(images: Float[Tensor, "n c h w"], columns: int, *, scale: int = 1) -> I
     return Image.fromarray(canvas[0].numpy() if c == 1 else canvas.permute(1, 2, 0).contiguous().numpy())
 
 
-def save_png(image: Image.Image, path: str | Path) -> Path:
-    """Write a PNG, with the folders it needs, and return its path.
+def save_png(image: Image.Image, path: str | Path, notes: dict[str, object] | None = None) -> Path:
+    """Write a PNG, with the folders it needs, and return its path. Notes, plain values, travel within it as JSON.
 
     Raises ValueError where the name does not end in .png.
     """
-    return _save(image, Path(path), "PNG")
+    information = PngInfo()
+    if notes is not None:
+        information.add_itxt(_NOTES, json.dumps(notes, ensure_ascii=False))
+    return _save(image, Path(path), "PNG", pnginfo=information)
+
+
+def read_notes(path: str | Path) -> dict[str, object]:
+    """What `save_png` noted in a picture. Raises ValueError where there is no such picture, or no notes in it."""
+    try:
+        with Image.open(path) as picture:
+            return json.loads(picture.info[_NOTES])
+    except KeyError:
+        raise ValueError(f"{path} holds no notes of how it was made") from None
+    except OSError as error:
+        raise ValueError(f"cannot read the picture {path}: {error}") from error
 
 
 def save_gif(

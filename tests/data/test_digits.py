@@ -62,7 +62,7 @@ def test_an_unknown_split_is_named():
 def test_the_readme_holds_the_sha_256_of_every_bundled_file():
     rows = bundled("README.md").read_text(encoding="utf-8").splitlines()
     folder = bundled("README.md").parent
-    files = [path for path in folder.rglob("*") if path.suffix in (".npz", ".safetensors")]
+    files = [path for path in folder.rglob("*") if path.suffix in (".npz", ".gz", ".safetensors")]
     assert len(files) >= 2
     for path in files:
         digest, name = hashlib.sha256(path.read_bytes()).hexdigest(), path.relative_to(folder).as_posix()

@@ -1,0 +1,28 @@
+r"""CIELAB: colours as points whose distance is about how different they look.
+
+A colour is (L*, a*, b*): lightness from 0 (black) to 100 (white), green to red, blue to yellow. Two patches at a
+distance of 2 can just be told apart; at 40 nobody takes one for the other.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+_KNEE = 6 / 29
+
+
+def to_lab(rgb: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
+    r"""sRGB in [0, 1], the channels last, as (L*, a*, b*) under daylight (D65); values outside [0, 1] are clamped.
+
+    $L^* = 116 f(Y) - 16,\quad a^* = 500 (f(X) - f(Y)),\quad b^* = 200 (f(Y) - f(Z))$, where $f$ is the cube root, or
+    near black its tangent, and X, Y and Z are divided by those of white.
+
+    Source: CIE 15:2004, section 8.2.1; IEC 61966-2-1 for sRGB.
+    """
+    rgb = rgb.clamp(0, 1)
+    light = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = torch.tensor(_TO_XYZ).to(rgb)
+    xyz = light @ to_xyz.T / to_xyz.sum(dim=1)  # white is red, green and blue together
+    x, y, z = torch.where(xyz > _KNEE**3, xyz ** (1 / 3), xyz / (3 * _KNEE**2) + 4 / 29).unbind(-1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-1)

@@ -1,0 +1,38 @@
+"""sRGB to CIELAB, against published values and what the space promises."""
+
+import pytest
+import torch
+
+from minidiff.data.cielab import to_lab
+
+
+def lab(*rgb: float) -> list[float]:
+    return to_lab(torch.tensor(rgb, dtype=torch.float64)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("rgb", "expected"),
+    [
+        ((1, 1, 1), (100, 0, 0)),
+        ((0, 0, 0), (0, 0, 0)),
+        ((1, 0, 0), (53.24, 80.09, 67.20)),
+        ((0, 1, 0), (87.73, -86.18, 83.18)),
+        ((0, 0, 1), (32.30, 79.19, -107.86)),
+        ((119 / 255,) * 3, (50.03, 0, 0)),  # the grey that looks half as light as white
+    ],
+)
+def test_published_values(rgb, expected):
+    assert lab(*map(float, rgb)) == pytest.approx(expected, abs=0.02)
+
+
+def test_the_two_branches_of_both_curves_meet():
+    """sRGB bends at 0.04045, f at (6/29)³, which is an sRGB value of 0.0935: neither leaves a step."""
+    grey = torch.linspace(0, 0.2, 20001, dtype=torch.float64)[:, None].expand(-1, 3)
+    steps = to_lab(grey)[:, 0].diff()
+    assert (steps > 0).all()
+    assert steps.max() < 1.5e-3
+    assert to_lab(grey)[:, 1:].abs().max() < 1e-9
+
+
+def test_what_is_no_colour_is_clamped():
+    assert lab(-0.5, 1.5, 0.0) == lab(0.0, 1.0, 0.0)
