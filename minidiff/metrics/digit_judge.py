@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -96,14 +96,27 @@ def train_judge(*, seed: int = 0, device: str | torch.device = "cpu", progress: 
 
     The same seed gives the same judge on the same machine; the global random generator is neither used nor disturbed.
     """
-    images, labels = (tensor.to(device) for tensor in digits.load("train"))
+    return fit(*digits.load("train"), seed=seed, device=device, progress=progress)
+
+
+def fit(
+    images: Float[Tensor, "n 1 32 32"],
+    labels: Int[Tensor, "n"],
+    *,
+    epochs: int = EPOCHS,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    progress: bool = False,
+) -> DigitJudge:
+    """A judge trained on these pictures, in [-1, 1]: white digits on black, as large and as central as in `digits.load`."""
+    images, labels = images.to(device), labels.to(device)
     targets = F.one_hot(labels, 10).to(images)
     generator = torch.Generator().manual_seed(seed)
     network = _network(seed).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=0.02)
-    steps = EPOCHS * len(images) // BATCH
+    steps = epochs * -(-len(images) // BATCH)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    for _ in tqdm(range(EPOCHS), desc="judge", disable=not progress):
+    for _ in tqdm(range(epochs), desc="judge", disable=not progress):
         for batch in torch.randperm(len(images), generator=generator).split(BATCH):
             doubtful, answers = _doubtful(images, targets, generator)
             pictures = torch.cat([_jiggled(images[batch], generator), doubtful])
