@@ -1,8 +1,9 @@
-"""The networks: what they are made of, and the U-Net that the parts make.
+"""The networks: what they are made of, and the U-Net and the autoencoder that the parts make.
 
 One architecture in two sizes: the laptop's, and Stable Diffusion's.
 """
 
 from minidiff.nets.unet import UNet, UNetConfig
+from minidiff.nets.vae import VAE, VAEConfig
 
-__all__ = ["UNet", "UNetConfig"]
+__all__ = ["VAE", "UNet", "UNetConfig", "VAEConfig"]

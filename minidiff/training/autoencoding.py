@@ -1,0 +1,49 @@
+"""What an autoencoder is trained on: to give the picture back, from latents that stay close to the prior."""
+
+from numbers import Real
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from minidiff.nets import vae as gaussian
+from minidiff.nets.vae import VAE
+
+
+def vae_loss(
+    vae: VAE, x_0: Float[Tensor, "b c h w"], generator: torch.Generator, *, kl_weight: Real
+) -> Float[Tensor, ""]:
+    r"""Squared error per number of the picture, plus `kl_weight` times the KL per number of z; z is drawn.
+
+    $\frac{1}{d_x} \|x_0 - \hat x_0(z)\|^2 + w\,\frac{1}{d_z} D_{KL}(q(z \mid x_0) \| \mathcal N(0, 1)), \quad z \sim q(z \mid x_0)$
+
+    It is a bound on the likelihood: for a decoder that answers $\mathcal N(\hat x_0, s^2)$, the negative ELBO in units of
+    $d_x / 2 s^2$ with $w = 2 s^2 d_z / d_x$. So w is the squared error that one is content with, times $2 d_z / d_x$:
+    less, and latents spread until the noise on them is negligible; more, and detail is given up for the prior.
+
+    Raises ValueError where kl_weight is negative.
+    Source: Kingma & Welling, 2014, equation 8; Higgins et al., beta-VAE, 2017, equation 4, for the weight.
+    """
+    if not kl_weight >= 0:
+        raise ValueError(f"kl_weight must be at least 0, got {kl_weight}")
+    mean, log_variance = vae.encode(x_0)
+    z = gaussian.sample(mean, log_variance, generator)
+    error = (vae.decode(z) - x_0).square().mean()
+    return error + kl_weight * gaussian.kl(mean, log_variance).mean() / z[0].numel()
+
+
+@torch.no_grad()
+def measure_latent_scale(
+    vae: VAE, x_0: Float[Tensor, "n c h w"], generator: torch.Generator, *, batch_size: int = 250
+) -> float:
+    r"""What draws of z must be multiplied by to have variance 1: one number for all channels, for `VAEConfig.latent_scale`.
+
+    $1 / \hat\sigma, \quad \hat\sigma^2 = \operatorname{Var}(z)$ over pictures, channels and places together.
+
+    Measure it on the training set, when training is over. Raises ValueError where there is no picture.
+    Source: Rombach et al. 2022, appendix G.
+    """
+    if len(x_0) == 0 or batch_size < 1:
+        raise ValueError(f"expected pictures, in batches of at least 1; got {len(x_0)} in batches of {batch_size}")
+    draws = [gaussian.sample(*vae.encode(batch), generator) for batch in x_0.split(batch_size)]
+    return 1 / torch.cat(draws).std().item()
