@@ -1,0 +1,58 @@
+"""The conditioner: from prompts to the context that cross-attention reads.
+
+    prompts (B texts) ─ tokenizer ─ tokens (B, L) ─ text encoder ─ context (B, L, d)
+
+The null prompt is the empty one. In training some prompts are dropped, that is, replaced by it; so one network learns to denoise with a
+prompt and without, and guidance has both to compare.
+"""
+
+from collections.abc import Sequence
+from numbers import Real
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from minidiff.text import TextEncoder, Tokenizer
+
+
+class Conditioner(nn.Module):
+    """`Conditioner(tokenizer, text_encoder)(prompts)`: one context (L, d) for each prompt, on the text encoder's device."""
+
+    def __init__(self, tokenizer: Tokenizer, text_encoder: TextEncoder) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.text_encoder = text_encoder
+
+    def forward(self, prompts: Sequence[str]) -> Float[Tensor, "b l d"]:
+        """Raises ValueError where there is no prompt, TypeError for one string in place of a list."""
+        if not prompts:
+            raise ValueError('there must be at least one prompt; the prompt of nothing is [""]')
+        device = next(self.text_encoder.parameters()).device
+        return self.text_encoder(self.tokenizer(prompts).to(device))
+
+    def null(self, count: int) -> Float[Tensor, "count l d"]:
+        """The context of the empty prompt, `count` times. Raises ValueError where count is below 1."""
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
+        return self([""]).expand(count, -1, -1)
+
+
+def drop(
+    tokens: Int[Tensor, "b l"], null_tokens: Int[Tensor, "1 l"], probability: Real, generator: torch.Generator
+) -> Int[Tensor, "b l"]:
+    """Prompt dropout: each row by itself becomes `null_tokens`, which is `tokenizer([""])`, with this probability.
+
+    A row is replaced whole or not at all. The choice is drawn on the CPU, the same for every device.
+
+    Raises ValueError for a probability outside [0, 1] or null tokens of another shape than (1, L), TypeError without a generator.
+    Source: Ho & Salimans, Classifier-Free Diffusion Guidance, 2022, algorithm 1, where it is p_uncond.
+    """
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability must lie in [0, 1], got {probability}")
+    if null_tokens.shape != (1, tokens.shape[1]):
+        raise ValueError(f"null_tokens must have shape (1, {tokens.shape[1]}), got {tuple(null_tokens.shape)}")
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"which prompts are dropped is drawn here: pass a torch.Generator, got {generator!r}")
+    dropped = torch.rand(len(tokens), 1, generator=generator) < probability
+    return torch.where(dropped.to(tokens.device), null_tokens.to(tokens), tokens)
