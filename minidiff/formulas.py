@@ -2,13 +2,9 @@ r"""Every formula that the project teaches, once: as a sympy expression, beside 
 
 The LaTeX that notebooks print is generated from the expression; a test lambdifies the expression and holds it against the function at
 random points; another sees to it that each id is derived in a notebook cell tagged `formula:ID`, and that nothing else is tagged.
-
-A *point* is a mapping from symbol names to values: numbers, arrays for indexed symbols, and `schedule`, a `NoiseSchedule` from
-which beta_t, alpha_bar_t and the rest were read.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 import sympy as sp
@@ -17,67 +13,9 @@ from torch import Tensor
 
 from minidiff import samplers, training
 from minidiff.diffusion import forward, gaussians, losses, oracles, posterior, prediction, schedules
+from minidiff.expressions import Formula
 from minidiff.nets import attention, embeddings
 from minidiff.training import averaging
-
-LATEX = {
-    "beta_t": r"\beta_t", "beta_1": r"\beta_1", "beta_T": r"\beta_T", "alpha_t": r"\alpha_t", "alpha_prev": r"\alpha_{t-1}",
-    "alpha_bar_t": r"\bar\alpha_t", "alpha_bar_prev": r"\bar\alpha_{t-1}", "alpha_bar_s": r"\bar\alpha_s",
-    "alpha_bar_1": r"\bar\alpha_1", "alpha_bar_T": r"\bar\alpha_T", "x_prev": "x_{t-1}", "x_prev2": "x_{t-2}",
-    "eps": r"\varepsilon", "eps_pred": r"\varepsilon_\theta", "x_0_pred": r"\hat x_0", "v_pred": r"\hat v",
-    "mean": r"\mu", "mean_1": r"\mu_1", "mean_2": r"\mu_2", "sigma": r"\sigma", "sigma_1": r"\sigma_1", "sigma_2": r"\sigma_2",
-    "noise_sigma": r"\varsigma", "tau": r"\tau", "eta": r"\eta", "gamma": r"\gamma", "variance": r"\Sigma",
-    "offset": "s", "start": "a", "end": "b", "steps": "n", "warmup": "w", "decay": "d", "average": r"\bar\theta", "current": r"\theta", "value": "v",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Formula:
-    """One formula: `expression` stands right of the equals sign; a pair is the mean and variance of a Gaussian.
-
-    `compute` asks the package's `function` for the same value at a point.
-    """
-
-    id: str
-    left: str
-    expression: sp.Expr | tuple[sp.Expr, sp.Expr]
-    function: Callable
-    compute: Callable[[SimpleNamespace], object]
-    source: str
-    notebook: str
-
-    @property
-    def latex(self) -> str:
-        """The formula as LaTeX, generated from the expression."""
-        if not isinstance(self.expression, tuple):
-            return f"{self.left} = {_latex(self.expression)}"
-        mean, variance = map(_latex, self.expression)
-        return rf"{self.left} = \mathcal N\left({mean},\ {variance}\right)"
-
-    @property
-    def function_name(self) -> str:
-        """Where the function stands, as one would import it."""
-        return f"{self.function.__module__}.{self.function.__qualname__}".removeprefix("minidiff.")
-
-    def evaluate(self, point: SimpleNamespace) -> tuple[float, ...]:
-        """The value of the expression at a point; two numbers for a Gaussian."""
-        parts = self.expression if isinstance(self.expression, tuple) else (self.expression,)
-        return tuple(_evaluate(part, vars(point)) for part in parts)
-
-
-def _latex(expression: sp.Expr) -> str:
-    names = {s: LATEX[s.name] for s in expression.free_symbols if getattr(s, "name", "") in LATEX}
-    return sp.latex(expression, order="none", symbol_names=names)
-
-
-def _evaluate(expression: sp.Expr, values: dict) -> float:
-    whole = {s: values[s.name] for s in expression.free_symbols if s.is_Symbol and isinstance(values.get(s.name), int)}
-    expression = expression.subs(whole).doit()  # sums and products now have their limits, and are written out
-    arrays = sorted(expression.atoms(sp.IndexedBase), key=str)
-    labels = {array.label for array in arrays}
-    numbers = sorted((s for s in expression.free_symbols if s.is_Symbol and s not in labels), key=str)
-    function = sp.lambdify([*arrays, *numbers], expression, modules=["scipy", "numpy"])
-    return float(function(*(values[str(array)] for array in arrays), *(values[s.name] for s in numbers)))
 
 
 def _symbols(names: str) -> tuple[sp.Symbol, ...]:
