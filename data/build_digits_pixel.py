@@ -1,6 +1,6 @@
 """Bundle a run of `minidiff train digits-pixel`: half-precision weights, their configuration, and a picture of samples.
 
-    minidiff train digits-pixel --steps 3600 --out runs/digits-pixel
+    minidiff train digits-pixel --out runs/digits-pixel
     python data/build_digits_pixel.py runs/digits-pixel
 
 The weights depend on the machine that trained them, in their last digits: another machine's SHA-256 will differ.
@@ -27,8 +27,8 @@ def main() -> None:
     model.save(arguments.output, dtype=torch.float16, notes={"training": training})
     samples = PixelDiffusion.load(arguments.output, "cpu").generate(64)
     pictures.save_png(pictures.grid(2 * samples - 1, columns=16, scale=2), arguments.output / "samples.png")
-    weights = arguments.output / "model.safetensors"
-    print(f"{hashlib.sha256(weights.read_bytes()).hexdigest()}  {weights.parent.name}/{weights.name}")
+    for weights in sorted(arguments.output.glob("*.safetensors")):
+        print(f"{hashlib.sha256(weights.read_bytes()).hexdigest()}  {weights.parent.name}/{weights.name}")
 
 
 if __name__ == "__main__":

@@ -1,74 +1,113 @@
 """Diffusion on pixels, without a prompt: the whole of DDPM in one object."""
 
-import json
 from collections.abc import Iterator
+from numbers import Real
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from minidiff import devices, samplers
-from minidiff.data import files
+from minidiff import devices, guidance, samplers
 from minidiff.diffusion import prediction, schedules
 from minidiff.diffusion.noise import randn_like, seeded
 from minidiff.diffusion.prediction import Denoiser
 from minidiff.nets import UNet, UNetConfig
+from minidiff.pipelines import folders
 from minidiff.training import checkpoint
 
-KIND = "pixel diffusion"
-SAMPLERS = {"ddim": samplers.ddim, "ddpm": samplers.ddpm}
+YOUNGER = "younger.safetensors"
 
 
 class PixelDiffusion:
     """A U-Net, the schedule that it was trained with, and what it predicts.
 
     `schedule` is how configuration files say it: {"name": "cosine", "T": 1000}. Pictures are `size` pixels square.
+    `younger` is the same network as it was early in its training: what it would have said, `guidance.auto` leads away from,
+    `guidance_scale` times as far as the two are apart. Without it, or at scale 1, the U-Net is taken at its word.
     Raises ValueError for an unknown schedule or prediction type.
     """
 
-    def __init__(self, unet: nn.Module, config: UNetConfig, schedule: dict, prediction_type: str, size: int) -> None:
+    KIND = "pixel diffusion"
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        config: UNetConfig,
+        schedule: dict,
+        prediction_type: str,
+        size: int,
+        *,
+        younger: nn.Module | None = None,
+        guidance_scale: Real = 1,
+    ) -> None:
         prediction.check_type(prediction_type)
         self.unet, self.config, self.size = unet, config, size
         self.schedule_config, self.schedule = schedule, schedules.by_name(**schedule)
         self.prediction_type = prediction_type
+        self.younger, self.guidance_scale = younger, guidance_scale
 
     @property
     def device(self) -> torch.device:
         """Where the network is."""
         return next(self.unet.parameters()).device
 
-    @property
-    def denoiser(self) -> Denoiser:
-        """The network as a denoiser, its x̂_0 held within the range of pictures."""
+    def denoiser(self, guidance_scale: Real | None = None) -> Denoiser:
+        """The network as a denoiser, guided by its younger self, its x̂_0 held within the range of pictures.
+
+        Raises ValueError where another scale than 1 is asked for and there is no younger self.
+        """
+        scale = self.guidance_scale if guidance_scale is None else guidance_scale
         denoise = prediction.as_denoiser(self.unet, self.schedule, self.prediction_type)
+        if scale != 1:
+            if self.younger is None:
+                raise ValueError(
+                    f"this model has no younger self to be guided by: guidance_scale must be 1, got {scale}"
+                )
+            worse = prediction.as_denoiser(self.younger, self.schedule, self.prediction_type)
+            denoise = guidance.auto(denoise, worse, scale)
         return prediction.clip_x_0(denoise, self.schedule)
 
     def sample(
-        self, count: int, *, steps: int = 100, sampler: str = "ddpm", seed: int = 0
+        self,
+        count: int,
+        *,
+        steps: int = 100,
+        sampler: str = "ddpm",
+        seed: int = 0,
+        guidance_scale: Real | None = None,
     ) -> Iterator[samplers.SamplerStep]:
         """The sampler's steps on the way to `count` pictures, in [-1, 1]; picture i is drawn from seed + i.
 
-        Raises ValueError for an unknown sampler, fewer than 1 picture, or steps that the schedule has no room for.
+        `guidance_scale` is the model's unless it is given. Raises ValueError for an unknown sampler, fewer than 1 picture, steps that the
+        schedule has no room for, and as `denoiser` does.
         """
-        if sampler not in SAMPLERS:
-            raise ValueError(f"unknown sampler {sampler!r}: choose one of {', '.join(SAMPLERS)}")
+        if sampler not in samplers.BY_NAME:
+            raise ValueError(f"unknown sampler {sampler!r}: choose one of {', '.join(samplers.BY_NAME)}")
         if count < 1:
             raise ValueError(f"there must be at least 1 picture to draw, got {count}")
         times = samplers.times(self.schedule.T, steps)
         generators = seeded(seed, count)
         weight = next(self.unet.parameters())  # whose dtype and device the pictures share
         x_T = randn_like(weight.new_zeros(count, self.config.in_channels, self.size, self.size), generators)
-        return SAMPLERS[sampler](self.denoiser, self.schedule, x_T, times, generator=generators)
+        return samplers.BY_NAME[sampler](self.denoiser(guidance_scale), self.schedule, x_T, times, generator=generators)
 
     def generate(
-        self, count: int, *, steps: int = 100, sampler: str = "ddpm", seed: int = 0, batch_size: int = 64
+        self,
+        count: int,
+        *,
+        steps: int = 100,
+        sampler: str = "ddpm",
+        seed: int = 0,
+        guidance_scale: Real | None = None,
+        batch_size: int = 64,
     ) -> Float[Tensor, "n c h w"]:
         """`count` pictures in [0, 1], on the CPU, drawn `batch_size` at a time. Raises ValueError as `sample` does."""
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        settings = {"steps": steps, "sampler": sampler, "guidance_scale": guidance_scale}
         batches = [
-            samplers.final(self.sample(min(batch_size, count - i), steps=steps, sampler=sampler, seed=seed + i)).cpu()
+            samplers.final(self.sample(min(batch_size, count - i), seed=seed + i, **settings)).cpu()
             for i in range(0, max(count, 1), batch_size)
         ]
         return (torch.cat(batches) + 1).clamp(0, 2) / 2
@@ -76,19 +115,29 @@ class PixelDiffusion:
     def description(self) -> dict:
         """All of the model but its weights, as plain values."""
         return {
-            "kind": KIND,
+            "kind": self.KIND,
             "unet": self.config.to_dict(),
             "schedule": self.schedule_config,
             "prediction_type": self.prediction_type,
             "size": self.size,
+            "guidance_scale": self.guidance_scale,
         }
 
+    def summary(self) -> str:
+        """One paragraph for people."""
+        parameters = sum(p.numel() for p in self.unet.parameters())
+        return (
+            f"{parameters:,} parameters, predicts {self.prediction_type}, schedule {self.schedule_config}, {self.size}×{self.size} pixels\n"
+            f"{self.config}"
+        )
+
     def save(self, folder: str | Path, *, dtype: torch.dtype = torch.float32, notes: dict | None = None) -> None:
-        """Write config.json and model.safetensors; dtype float16 halves the file."""
+        """Write config.json, model.safetensors and, where there is one, younger.safetensors; dtype float16 halves the files."""
         folder = Path(folder)
-        weights = {name: tensor.to(dtype) for name, tensor in self.unet.state_dict().items()}
-        checkpoint.write_tensors(folder / "model.safetensors", weights)
-        checkpoint.write_json(folder / "config.json", self.description() | (notes or {}))
+        folders.write_weights(self.unet, folder / "model.safetensors", dtype)
+        if self.younger is not None:
+            folders.write_weights(self.younger, folder / YOUNGER, dtype)
+        checkpoint.write_json(folder / folders.CONFIG, self.description() | (notes or {}))
 
     @classmethod
     def load(cls, model: str | Path, device: str = "auto") -> "PixelDiffusion":
@@ -96,30 +145,20 @@ class PixelDiffusion:
 
         Raises ValueError for a folder that is not such a model, or whose weights do not fit its configuration.
         """
-        folder = Path(model)
-        if not folder.is_dir() and str(model) in BUNDLED:
-            folder = files.bundled(str(model))
-        config_path = folder / "config.json"
-        if not config_path.is_file():
-            raise ValueError(
-                f"{model} is no model: expected a folder with config.json and model.safetensors, or one of {', '.join(BUNDLED)}"
-            )
-        try:
-            config = json.loads(config_path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{config_path} is not valid JSON: {error}") from error
-        if config.get("kind") != KIND:
-            raise ValueError(f"{model} holds a model of kind {config.get('kind')!r}, expected {KIND!r}")
+        folder, where = folders.find(model), devices.resolve(device)
+        config = folders.read_config(folder, cls.KIND)
         unet_config = UNetConfig.from_dict(config["unet"])
-        with torch.device("meta"):
-            unet = UNet(unet_config)
-        tensors, _ = checkpoint.read_tensors(folder / "model.safetensors")
-        try:
-            unet.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
-        except RuntimeError as error:
-            raise ValueError(f"the weights in {folder} do not fit its config.json: {error}") from error
-        unet = unet.to(devices.resolve(device)).eval()
-        return cls(unet, unet_config, config["schedule"], config["prediction_type"], config["size"])
 
+        def weights(name: str) -> nn.Module:
+            return folders.read_weights(lambda: UNet(unet_config), folder / name).to(where)
 
-BUNDLED = ("digits-pixel",)
+        younger = weights(YOUNGER) if (folder / YOUNGER).is_file() else None
+        return cls(
+            weights("model.safetensors"),
+            unet_config,
+            config["schedule"],
+            config["prediction_type"],
+            config["size"],
+            younger=younger,
+            guidance_scale=1 if younger is None else config["guidance_scale"],
+        )

@@ -1,5 +1,6 @@
 """How the models that come with minidiff are trained."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -7,21 +8,47 @@ from torch import Tensor, nn
 
 from minidiff import devices
 from minidiff.data import digits, pictures
-from minidiff.nets import UNet, UNetConfig
-from minidiff.pipelines.pixel import PixelDiffusion
+from minidiff.nets import UNet, UNetConfig, VAEConfig
+from minidiff.pipelines import folders
+from minidiff.pipelines.pixel import YOUNGER, PixelDiffusion
+from minidiff.pipelines.stages import CaptionedPictures, Recipe, train_text_to_image
+from minidiff.pipelines.text_to_image import TextToImage
 from minidiff.samplers import final
 from minidiff.training import TrainConfig, checkpoint, diffusion_loss, initialised, train
 
 DIGITS_PIXEL = TrainConfig(
-    steps=3200,
+    steps=2600,
     batch_size=32,
     learning_rate=1.5e-3,
     warmup=200,
     ema_decay=0.998,
     checkpoint_every=400,
-    preview_every=900,
+    preview_every=200,
 )
-DIGITS_PIXEL_UNET = UNetConfig.tiny(channels=(64, 64), attention=(False, True))
+DIGITS_PIXEL_UNET = UNetConfig.tiny(channels=(48, 64, 128), attention=(False, False, True))
+DIGITS_PIXEL_GUIDANCE = 2.5
+YOUNGER_STEP = 400  # of 2,600: it knows what strokes look like, and hardly what digits do
+
+DIGITS = Recipe(
+    vae=VAEConfig.tiny(),
+    unet=UNetConfig.tiny(4, channels=(96, 128), attention=(True, True), patch_size=1, context_dim=128),
+    vae_training=TrainConfig(steps=3000, batch_size=32, learning_rate=1e-3),
+    text_training=TrainConfig(steps=600, batch_size=128, learning_rate=1e-3),
+    unet_training=TrainConfig(steps=5000, batch_size=64, learning_rate=1e-3, warmup=200, ema_decay=0.999),
+    vocab_size=700,
+    context_length=16,
+    text_dim=128,
+    preview_prompts=(
+        "a small red seven on a navy background",
+        "a large yellow 3 on black",
+        "a medium green zero on a white background",
+        "blue 5, large, white background",
+        "a pink eight",
+        "the digit 4",
+        "a small orange two on a teal background",
+        "cyan 9, maroon background",
+    ),
+)
 
 
 def train_digits_pixel(
@@ -29,8 +56,8 @@ def train_digits_pixel(
 ) -> PixelDiffusion:
     """Train the pixel-space model of handwritten digits; the folder is a model that can be loaded from the first checkpoint on.
 
-    Every `preview_every` steps it leaves samples there, always of the same noise, so that one can watch it learn.
-    Raises as `training.train` does.
+    Every `preview_every` steps it leaves samples there, always of the same noise, so that one can watch it learn. What it knew after
+    YOUNGER_STEP steps is kept, to guide the finished model: a shorter run stays unguided. Raises as `training.train` does.
     """
     folder, where = Path(folder), devices.resolve(device)
     unet = initialised(lambda: UNet(DIGITS_PIXEL_UNET), config.seed)
@@ -41,11 +68,44 @@ def train_digits_pixel(
         return diffusion_loss(network, model.schedule, x_0, generator, prediction_type=model.prediction_type)
 
     def preview(averaged: nn.Module, step: int) -> None:
+        if step == YOUNGER_STEP:
+            folders.write_weights(averaged, folder / YOUNGER)
         shown = PixelDiffusion(averaged, DIGITS_PIXEL_UNET, model.schedule_config, model.prediction_type, model.size)
-        samples = final(shown.sample(36, steps=50))
+        samples = final(shown.sample(18, steps=25))
         pictures.save_png(pictures.grid(samples, columns=9, scale=2), folder / f"samples-{step:06d}.png")
 
-    if resume or not checkpoint.has_checkpoint(folder):
-        checkpoint.write_json(folder / "config.json", model.description() | {"training": config.to_dict()})
-    model.unet = train(unet, loss, data, config, folder, device=device, resume=resume, preview=preview)
-    return model
+    if not checkpoint.has_checkpoint(folder):
+        (folder / YOUNGER).unlink(missing_ok=True)
+        description = model.description() | {"guidance_scale": DIGITS_PIXEL_GUIDANCE}
+        checkpoint.write_json(folder / folders.CONFIG, description | {"training": config.to_dict()})
+    train(unet, loss, data, config, folder, device=device, resume=resume, preview=preview)
+    return PixelDiffusion.load(folder, device)
+
+
+def digits_with_captions(count_per_digit_image: int = 4) -> CaptionedPictures:
+    """The training digits in scenes of their own, with all their captions."""
+    images, scenes = digits.captioned("train", count_per_digit_image=count_per_digit_image)
+    known = {scene: i for i, scene in enumerate(sorted(set(scenes), key=str))}
+    meanings = torch.tensor([known[scene] for scene in scenes])
+    return CaptionedPictures(images, [digits.captions(scene) for scene in scenes], meanings, full=6)
+
+
+def train_digits(
+    folder: str | Path, changes: dict | None = None, *, device: str = "auto", resume: bool = False
+) -> TextToImage:
+    """Train the model of captioned digits; `changes` are to the numbers of its last stage. Raises as `training.train` does."""
+    recipe = replace(DIGITS, unet_training=replace(DIGITS.unet_training, **(changes or {})))
+    return train_text_to_image(recipe, digits_with_captions(), folder, device=device, resume=resume)
+
+
+RECIPES = ("digits-pixel", "digits")
+
+
+def train_recipe(name: str, folder: str | Path, changes: dict, *, device: str = "auto", resume: bool = False) -> None:
+    """Train the model of this name; `changes` replace numbers of its (last) run. Raises ValueError for an unknown name."""
+    if name == "digits-pixel":
+        train_digits_pixel(folder, replace(DIGITS_PIXEL, **changes), device=device, resume=resume)
+    elif name == "digits":
+        train_digits(folder, changes, device=device, resume=resume)
+    else:
+        raise ValueError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")

@@ -9,4 +9,6 @@ from minidiff.samplers.ddpm import ddpm
 from minidiff.samplers.run import SamplerStep, final
 from minidiff.samplers.times import times
 
-__all__ = ["SamplerStep", "ddim", "ddpm", "final", "times"]
+BY_NAME = {"ddim": ddim, "ddpm": ddpm}
+
+__all__ = ["BY_NAME", "SamplerStep", "ddim", "ddpm", "final", "times"]

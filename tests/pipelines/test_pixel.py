@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from minidiff.diffusion import prediction
 from minidiff.nets import UNet, UNetConfig
 from minidiff.pipelines import PixelDiffusion
 
@@ -45,8 +46,26 @@ def test_a_saved_model_draws_the_same(model, dtype, tolerance, tmp_path):
 
 
 def test_the_denoiser_holds_x_0_within_the_range_of_pictures(model):
-    x_0, _ = model.denoiser(3 * torch.randn(2, 1, 16, 16), 40)
+    x_0, _ = model.denoiser()(3 * torch.randn(2, 1, 16, 16), 40)
     assert x_0.abs().max() <= 1
+
+
+def test_a_younger_self_guides(model, tmp_path):
+    torch.manual_seed(1)
+    guided = PixelDiffusion(
+        model.unet, SMALL, {"name": "cosine", "T": 50}, "v", 16, younger=UNet(SMALL).eval(), guidance_scale=2
+    )
+    x_t, alone, both = torch.randn(2, 1, 16, 16), model.denoiser(), guided.denoiser()
+    younger = prediction.as_denoiser(guided.younger, guided.schedule, "v")(x_t, 40).x_0
+    older = prediction.as_denoiser(model.unet, guided.schedule, "v")(x_t, 40).x_0
+    assert_close(both(x_t, 40).x_0, (2 * older - younger).clamp(-1, 1))
+    assert_close(guided.denoiser(guidance_scale=1)(x_t, 40).x_0, alone(x_t, 40).x_0)
+    guided.save(tmp_path)
+    assert_close(PixelDiffusion.load(tmp_path, "cpu").generate(2, steps=3), guided.generate(2, steps=3))
+    (tmp_path / "younger.safetensors").unlink()
+    assert PixelDiffusion.load(tmp_path, "cpu").guidance_scale == 1
+    with pytest.raises(ValueError, match="no younger self"):
+        model.generate(1, steps=2, guidance_scale=2)
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": 51}, {"sampler": "euler"}, {"batch_size": 0}])
