@@ -1,108 +1,146 @@
 """The command line: `minidiff train | generate | evaluate | info`."""
 
-import dataclasses
 import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import torch
 import typer
 
-from minidiff import devices
+from minidiff import devices, samplers
 from minidiff.data import pictures
 from minidiff.metrics import digit_judge
-from minidiff.pipelines.pixel import BUNDLED, SAMPLERS, PixelDiffusion
-from minidiff.pipelines.recipes import DIGITS_PIXEL, train_digits_pixel
+from minidiff.pipelines import PixelDiffusion, TextToImage, folders, load, recipes
 
 app = typer.Typer(help="Diffusion models from scratch.", no_args_is_help=True, pretty_exceptions_enable=False)
 
+MODELS = f"A folder that training wrote, or a bundled model: {', '.join(folders.BUNDLED)}."
+SAMPLERS = " or ".join(samplers.BY_NAME)
+
+Given = TypeVar("Given")
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto asks MINIDIFF_DEVICE first.")]
-Model = Annotated[
-    str, typer.Option("--model", help=f"A folder that training wrote, or a bundled model: {', '.join(BUNDLED)}.")
-]
 Seed = Annotated[int, typer.Option(help="Picture i is drawn from seed + i.")]
-Steps = Annotated[int, typer.Option(help="Steps of the sampler: how often the network is asked.")]
-Sampler = Annotated[str, typer.Option(help=f"{' or '.join(SAMPLERS)}.")]
+Steps = Annotated[int | None, typer.Option(help="Steps of the sampler.", show_default="25 with prompts, 100 without")]
+Sampler = Annotated[str | None, typer.Option(help=f"{SAMPLERS}.", show_default="ddim with prompts, ddpm without")]
 
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="What to train: digits-pixel.")],
+    recipe: Annotated[str, typer.Argument(help=f"What to train: {', '.join(recipes.RECIPES)}.")],
     out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/RECIPE")] = None,
-    steps: Annotated[int, typer.Option(help="Batches to train on.")] = DIGITS_PIXEL.steps,
-    batch_size: Annotated[int, typer.Option(help="Pictures in a batch.")] = DIGITS_PIXEL.batch_size,
-    learning_rate: Annotated[float, typer.Option(help="Its largest value.")] = DIGITS_PIXEL.learning_rate,
-    seed: Annotated[int, typer.Option(help="Of weights, data order and noise.")] = DIGITS_PIXEL.seed,
-    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = DIGITS_PIXEL.precision,
+    steps: Annotated[int | None, typer.Option(help="Batches to train on.", show_default="the recipe's")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures in a batch.", show_default="the recipe's")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Its largest value.", show_default="the recipe's")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, data order and noise.")] = 0,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     device: Device = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the folder, if there is one.")
     ] = False,
 ) -> None:
-    """Train a model. Its folder can be used by `generate` from the first checkpoint on; samples and the loss curve appear there."""
-    if recipe != "digits-pixel":
-        raise ValueError(f"unknown recipe {recipe!r}: choose digits-pixel")
-    config = dataclasses.replace(
-        DIGITS_PIXEL, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed, precision=precision
-    )
-    folder = out or Path("runs") / recipe
-    train_digits_pixel(folder, config, device=device, resume=resume)
-    typer.echo(f"model, samples and loss curve: {folder}")
+    """Train a model. Samples and loss curves appear in its folder while it learns.
+
+    A model of prompts is trained in three stages; --steps, --batch-size and --learning-rate are those of the last, the U-Net.
+    """
+    given = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
+    changes = {name: value for name, value in given.items() if value is not None}
+    folder = out or Path("runs") / Path(recipe).name
+    recipes.train_recipe(recipe, folder, changes | {"seed": seed, "precision": precision}, device=device, resume=resume)
+    typer.echo(f"model, samples and loss curves: {folder}")
 
 
 @app.command()
 def generate(
-    out: Annotated[Path, typer.Option(help="The picture to write, a grid of all samples: a .png file.")],
-    model: Model = "digits-pixel",
-    count: Annotated[int, typer.Option(help="How many samples.")] = 64,
-    steps: Steps = 100,
-    sampler: Sampler = "ddpm",
+    prompts: Annotated[
+        list[str] | None, typer.Argument(help="What to draw: a picture for each prompt.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="The picture to write: a .png file, a grid if there is more than one.")
+    ] = Path("picture.png"),
+    model: Annotated[str, typer.Option(help=MODELS)] = "digits-pixel",
+    negative: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="How strongly to guide; 1 is off.", show_default="the model's")
+    ] = None,
+    steps: Steps = None,
+    sampler: Sampler = None,
     seed: Seed = 0,
-    batch_size: Annotated[int, typer.Option(help="How many samples at a time.")] = 64,
-    columns: Annotated[int, typer.Option(help="Samples in a row of the grid.")] = 8,
+    count: Annotated[
+        int | None, typer.Option(help="Pictures of each prompt.", show_default="1; 64 for a model without prompts")
+    ] = None,
+    grid: Annotated[int, typer.Option(help="Pictures in a row of the grid.")] = 8,
+    scale: Annotated[int, typer.Option(help="Width of a pixel.")] = 4,
+    batch_size: Annotated[int, typer.Option(help="How many pictures at a time.")] = 64,
     strip: Annotated[
-        Path | None, typer.Option(help="Also write the first sample on its way from noise, as one .png row.")
+        Path | None, typer.Option(help="Also write the first picture on its way from noise, as one .png row.")
     ] = None,
     gif: Annotated[Path | None, typer.Option(help="Also write that as a .gif.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Draw samples from a trained model."""
+    """Draw pictures: of prompts, or samples of a model that knows none. How they were made is noted in the PNG."""
     for path, suffix in ((out, ".png"), (strip, ".png"), (gif, ".gif")):
         if path is not None and path.suffix.lower() != suffix:
             raise ValueError(f"expected a file name that ends in {suffix}, got {path}")
-    pixel = PixelDiffusion.load(model, device)
-    samples = pixel.generate(count, steps=steps, sampler=sampler, seed=seed, batch_size=batch_size)
-    pictures.save_png(pictures.grid(2 * samples - 1, columns, scale=2), out)
-    typer.echo(f"samples: {out}")
+    folder = folders.find(model)
+    notes = {"model": model, "weights": folders.digest(folder), "seed": seed}
+    if folders.read_config(folder)["kind"] == PixelDiffusion.KIND:
+        if prompts or negative:
+            raise ValueError(f"{model} knows no prompts: leave out prompts and --negative, or choose another model")
+        pixel = PixelDiffusion.load(folder, device)
+        settings = {
+            "steps": _or(steps, 100),
+            "sampler": _or(sampler, "ddpm"),
+            "seed": seed,
+            "guidance_scale": _or(guidance, pixel.guidance_scale),
+        }
+        images = pixel.generate(_or(count, 64), **settings, batch_size=batch_size)
+        path = ((step.x_t.cpu() + 1) / 2 for step in pixel.sample(1, **settings))
+    else:
+        if not prompts:
+            raise ValueError(f'{model} draws what it is told: minidiff generate "a red seven"')
+        text = TextToImage.load(folder, device)
+        settings = {
+            "steps": _or(steps, 25),
+            "sampler": _or(sampler, "ddim"),
+            "seed": seed,
+            "guidance_scale": _or(guidance, text.guidance_scale),
+        }
+        asked = [prompt for prompt in prompts for _ in range(_or(count, 1))]
+        away = None if negative is None else [negative] * len(asked)
+        images = text.generate(asked, negative_prompts=away, **settings, batch_size=batch_size)
+        path = (
+            text.decode(step.x_t) for step in text.sample(asked[:1], negative_prompts=away and away[:1], **settings)
+        )
+        notes |= {"prompts": asked, "negative": negative}
+    pictures.save_png(pictures.grid(2 * images - 1, grid, scale=scale), out, notes | settings)
+    typer.echo(f"picture: {out}")
     if strip is None and gif is None:
         return
-    path = [step.x_t.cpu() for step in pixel.sample(1, steps=steps, sampler=sampler, seed=seed)]
-    shown = [path[round(i * (len(path) - 1) / 9)] for i in range(10)]
+    frames = list(path)
     if strip is not None:
-        pictures.save_png(pictures.grid(torch.cat(shown), columns=10, scale=3), strip)
-        typer.echo(f"one sample being denoised: {strip}")
+        shown = [frames[round(i * (len(frames) - 1) / 9)] for i in range(10)]
+        pictures.save_png(pictures.grid(2 * torch.cat(shown) - 1, columns=10, scale=scale), strip)
+        typer.echo(f"one picture being denoised: {strip}")
     if gif is not None:
-        frames = [pictures.grid(x_t, columns=1, scale=6) for x_t in path]
-        pictures.save_gif(frames, gif, seconds_per_frame=0.05)
+        grids = [pictures.grid(2 * frame - 1, columns=1, scale=2 * scale) for frame in frames]
+        pictures.save_gif(grids, gif, seconds_per_frame=0.05)
         typer.echo(f"the same as an animation: {gif}")
 
 
 @app.command()
 def evaluate(
-    model: Annotated[
-        str, typer.Argument(help=f"A folder that training wrote, or a bundled model: {', '.join(BUNDLED)}.")
-    ],
+    model: Annotated[str, typer.Argument(help=MODELS)],
     count: Annotated[int, typer.Option(help="How many samples to judge.")] = 512,
-    steps: Steps = 100,
-    sampler: Sampler = "ddpm",
+    steps: Steps = None,
+    sampler: Sampler = None,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
     """Judge samples of digits by a classifier trained on the real ones (which takes about a minute)."""
     pixel = PixelDiffusion.load(model, device)
-    samples = pixel.generate(count, steps=steps, sampler=sampler, seed=seed)
+    samples = pixel.generate(count, steps=_or(steps, 100), sampler=_or(sampler, "ddpm"), seed=seed)
     judge = digit_judge.train_judge(device=str(pixel.device), progress=sys.stderr.isatty())
     report = digit_judge.report(judge, 2 * samples - 1)
     typer.echo(f"the judge names {report.test_accuracy:.1%} of the real test digits rightly")
@@ -114,20 +152,26 @@ def evaluate(
 
 
 @app.command()
-def info(model: Annotated[str | None, typer.Option("--model", help="Also describe this model.")] = None) -> None:
-    """Versions, device and bundled models; or what a model is."""
+def info(
+    model: Annotated[str | None, typer.Option("--model", help="Also describe this model.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Also say how `generate` made this .png.")] = None,
+) -> None:
+    """Versions, device and bundled models; what a model is; how a picture was made."""
     typer.echo(f"minidiff {version('minidiff')}, torch {torch.__version__}, Python {platform.python_version()}")
     device = devices.resolve()
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     typer.echo(f"device: {device} ({name}), training in {str(devices.fast_dtype(device)).removeprefix('torch.')}")
-    typer.echo(f"bundled models: {', '.join(BUNDLED)}")
+    typer.echo(f"bundled models: {', '.join(folders.BUNDLED)}")
     if model is not None:
-        pixel = PixelDiffusion.load(model, "cpu")
-        parameters = sum(p.numel() for p in pixel.unet.parameters())
-        typer.echo(
-            f"{model}: {parameters:,} parameters, predicts {pixel.prediction_type}, schedule {pixel.schedule_config}, {pixel.size}×{pixel.size} pixels"
-        )
-        typer.echo(str(pixel.config))
+        typer.echo(f"{model}: {load(model, 'cpu').summary()}")
+    if picture is not None:
+        notes = "\n".join(f"  {name}: {value}" for name, value in pictures.read_notes(picture).items())
+        typer.echo(f"{picture}:\n{notes}")
+
+
+def _or(given: Given | None, otherwise: Given) -> Given:
+    """What was given on the command line, 0 too; otherwise the default."""
+    return otherwise if given is None else given
 
 
 def main() -> None:

@@ -1,0 +1,97 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from minidiff.data import digits
+from minidiff.nets import UNetConfig, VAEConfig
+from minidiff.pipelines import TextToImage, recipes, stages
+from minidiff.training import TrainConfig
+
+SHORT = TrainConfig(steps=2, batch_size=4, checkpoint_every=1, preview_every=1)
+SMALL = stages.Recipe(
+    vae=VAEConfig.tiny(channels=(8, 8, 16), norm_groups=4),
+    unet=UNetConfig.tiny(4, channels=(16, 16), attention=(True, True), heads=2, patch_size=1, context_dim=16),
+    vae_training=SHORT,
+    text_training=SHORT,
+    unet_training=SHORT,
+    vocab_size=640,
+    context_length=12,
+    text_dim=16,
+    preview_prompts=("a red seven",),
+)
+
+
+@pytest.fixture(scope="module")
+def data() -> stages.CaptionedPictures:
+    images, scenes = digits.captioned("train")
+    captions = [digits.captions(scene) for scene in scenes[:12]]
+    return stages.CaptionedPictures(images[:12], captions, torch.arange(12), full=6)
+
+
+@pytest.mark.slow
+def test_a_run_stopped_in_any_stage_goes_on_as_if_it_had_not(data, tmp_path):
+    whole = stages.train_text_to_image(SMALL, data, tmp_path / "whole", device="cpu")
+    names = {path.name for path in (tmp_path / "whole").rglob("*.png")}
+    assert {"reconstructions-000002.png", "samples-000002.png", "loss.png"} <= names
+    for stage in ("vae_training", "text_training", "unet_training"):
+        stops = FloatingPointError("stopped here")
+
+        def stopping(*arguments, stage=stage, stops=stops, train=stages.train, **options):
+            if arguments[3] is getattr(SMALL, stage):
+                arguments = (*arguments[:3], replace(arguments[3]), *arguments[4:])
+                preview = options.get("preview")
+
+                def halt(averaged, step):
+                    if preview is not None:
+                        preview(averaged, step)
+                    raise stops
+
+                options["preview"] = halt
+            return train(*arguments, **options)
+
+        folder = tmp_path / stage
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stages, "train", stopping)
+            with pytest.raises(FloatingPointError, match="stopped here"):
+                stages.train_text_to_image(SMALL, data, folder, device="cpu")
+        resumed = stages.train_text_to_image(SMALL, data, folder, device="cpu", resume=True)
+        for name, tensor in resumed.unet.state_dict().items():
+            assert torch.equal(tensor, whole.unet.state_dict()[name])
+        assert resumed.vae.config.latent_scale == whole.vae.config.latent_scale
+    drawn = TextToImage.load(tmp_path / "whole", "cpu").generate(["a red seven"], steps=2)
+    assert_close(drawn, whole.generate(["a red seven"], steps=2))
+
+
+def test_the_latent_scale_gives_latents_unit_variance(data, tmp_path):
+    vae = stages.train_vae(SMALL, data, tmp_path, device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        z = torch.cat([vae.to_latents(data.images.float(), generator) for _ in range(20)])
+    assert z.std().item() == pytest.approx(1, abs=0.01)
+
+
+def test_each_caption_of_a_picture_is_as_likely_as_the_others(generator):
+    tokens = torch.arange(3).repeat(30_000, 1)[..., None]  # (n, k, 1): caption k is the token k
+    chosen = stages.one_of(tokens, generator)
+    counts = chosen.flatten().bincount(minlength=3)
+    assert ((counts - 10_000).abs() < 5 * (30_000 * 2 / 9) ** 0.5).all()
+
+
+def test_captions_must_be_there(data):
+    with pytest.raises(ValueError, match="11 captions"):
+        stages.CaptionedPictures(data.images, data.captions[:11], data.meanings)
+    with pytest.raises(ValueError, match=r"full must be in 1…15"):
+        stages.CaptionedPictures(data.images, data.captions, data.meanings, full=16)
+
+
+def test_training_never_sees_what_is_held_out():
+    data = recipes.digits_with_captions(1)
+    assert len(data) == 4500
+    seen = {tuple(digits.parse(captions[0]).items()) for captions in data.captions}
+    assert all(
+        (scene["colour"], scene["digit"], scene["background"]) not in digits.HELD_OUT for scene in map(dict, seen)
+    )
+    same = [data.captions[i][0] for i in range(len(data)) if data.meanings[i] == data.meanings[0]]
+    assert set(same) == {data.captions[0][0]}
