@@ -42,6 +42,40 @@ DIGITS = "tests/data/test_digits.py::test_shapes_ranges_and_equal_classes"
 SINUSOIDS = "tests/nets/test_embeddings.py::test_stable_diffusion_form_is_cosines_then_sines"
 WATCH = "tests/training/test_loop.py::test_training_learns_and_leaves_what_one_needs_to_watch_it"
 
+GUIDANCE, CONDITIONER = "minidiff/guidance.py", "minidiff/conditioner.py"
+BAYES_G = "tests/test_guidance.py::test_the_exact_classifier_at_scale_1_makes_the_conditional_denoiser"
+FREE = "tests/test_guidance.py::test_classifier_free_at_s_is_classifier_guidance_of_the_conditional_one_at_s_minus_1"
+LINE = "tests/test_guidance.py::test_x_t_stays_on_the_line_between_both_ends"
+CALLS = "tests/test_guidance.py::test_it_is_one_call_with_both_halves_and_none_of_the_null_half_at_scale_1"
+ITEMS = "tests/test_guidance.py::test_each_item_is_guided_by_itself"
+MODES = "tests/test_guidance.py::test_gradients_are_on_inside_the_classifier_and_nowhere_else"
+DROPS = "tests/test_conditioner.py::test_prompts_are_dropped_with_this_probability_each_by_itself"
+WHOLE = "tests/test_conditioner.py::test_a_row_is_dropped_whole_or_stays_where_it_is"
+NULLS = "tests/test_conditioner.py::test_the_null_context_is_the_empty_prompts"
+SAMPLED = "tests/test_guidance.py::test_guidance_by_the_exact_classifier_samples_the_conditional_law"
+ATTENTION = "minidiff/nets/attention.py"
+SOFTMAX = "tests/nets/test_attention.py::test_attention_weights_are_a_softmax_over_the_keys"
+HEADS = "tests/nets/test_attention.py::test_attention_is_the_formula_in_each_head"
+ENCODER, CONTRASTIVE, TOKENIZER, BPE = (
+    f"minidiff/text/{name}.py" for name in ("encoder", "contrastive", "tokenizer", "bpe")
+)
+CAUSAL = "tests/text/test_encoder.py::test_a_later_token_never_changes_an_earlier_state"
+POOLED = "tests/text/test_encoder.py::test_pooled_is_the_state_at_the_first_end_token"
+ORDER = "tests/text/test_encoder.py::test_the_order_of_words_matters"
+QUICK_GELU = "tests/text/test_encoder.py::test_quick_gelu_is_near_the_gelu_and_is_not_it"
+POSITIVES = "tests/text/test_contrastive.py::test_equal_meanings_share_the_target_evenly"
+LENGTH_ONE = "tests/text/test_contrastive.py::test_features_are_points_of_length_one"
+SCALE = "tests/text/test_contrastive.py::test_the_scale_begins_at_clip_s_and_rests_at_100_until_it_is_pulled_back"
+CUT = "tests/text/test_tokenizer.py::test_a_prompt_too_long_keeps_its_end_token_and_says_what_is_lost"
+WORDS = "tests/text/test_tokenizer.py::test_words"
+REPLAY = "tests/text/test_bpe.py::test_pieces_are_what_a_replay_of_the_merges_leaves"
+RECOUNT = "tests/text/test_bpe.py::test_learning_is_counting_everything_after_every_merge"
+MARK = "tests/text/test_bpe.py::test_words_seen_twice_become_whole_and_new_ones_fall_into_known_pieces"
+CAPTIONED = "tests/data/test_captioned.py::test_training_never_shows_a_held_out_triple_and_shows_every_other"
+EMOJI = "tests/data/test_emoji.py::test_shapes_and_range"
+CLIP = "tests/metrics/test_clip_score.py::test_the_nearest_direction_is_the_best_caption"
+INK = "tests/data/test_drawing.py::test_grey_mixes_the_two_by_its_value"
+
 MISTAKES = [
     Patch("1: two steps merged with √α_t in front of all noise", FORWARD, "* x_s, beta_t.to(x_s)", "* x_s, (alpha_t * beta_t).to(x_s)", CHAIN),
     Patch("2: β up to 0.002", SCHEDULES, "beta_T: Real = 0.02)", "beta_T: Real = 0.002)", PUBLISHED),
@@ -77,6 +111,44 @@ MISTAKES = [
     Patch("22: buffers averaged", "minidiff/training/averaging.py", "int(n))))", "int(n))), use_buffers=True)", BUFFERS),
     Patch("22: pictures in [0, 1]", "minidiff/data/digits.py", ".float() / 127.5 - 1,", ".float() / 255,", DIGITS),
     Patch("22: eval() forgotten", "minidiff/training/loop.py", "return run.ema.module.eval()", "return run.ema.module.train()", WATCH),
+    Patch("15: s ε_c + (s - 1) ε_∅", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "s * eps_cond + (s - 1) * eps_null)", FREE),
+    Patch("15: the halves swapped", GUIDANCE, "torch.cat([null_context, context])", "torch.cat([context, null_context])", FREE),
+    Patch("15: s taken for w = s - 1", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "eps_cond + s * (eps_cond - eps_null))", FREE),
+    Patch("15: ε̂ guided, x̂_0 forgotten", GUIDANCE, "Prediction(x_0_null + s * (x_0_cond - x_0_null),", "Prediction(x_0_cond,", LINE),
+    Patch("15: two calls' worth of work at scale 1", GUIDANCE, "if off:", "if False:", CALLS),
+    Patch("15: the classifier's gradient added to ε̂", GUIDANCE, "eps - to_eps.to(x_t) * lean", "eps + to_eps.to(x_t) * lean", BAYES_G),
+    Patch("15: the score's root left out", GUIDANCE, "(1 - alpha_bar_t).sqrt()\n", "(1 - alpha_bar_t)\n", BAYES_G),
+    Patch("15: ε̂ guided by the classifier, x̂_0 not", GUIDANCE, "x_0 + to_x_0.to(x_t) * lean", "x_0", BAYES_G),
+    Patch("15: gradients left off in a sampler", GUIDANCE, "torch.inference_mode(False), torch.enable_grad()", "torch.set_grad_enabled(torch.is_grad_enabled())", SAMPLED),
+    Patch("15: gradients turned on, inference mode left on", GUIDANCE, "torch.inference_mode(False), torch.enable_grad()", "torch.enable_grad()", MODES),
+    Patch("15: the mean over the batch differentiated", GUIDANCE, "torch.autograd.grad(answer.sum(), leaf)", "torch.autograd.grad(answer.mean(), leaf)", ITEMS),
+    Patch("15: one coin for the whole batch", CONDITIONER, "torch.rand(len(tokens), 1, generator=generator)", "torch.rand(1, 1, generator=generator)", DROPS),
+    Patch("15: tokens dropped, not prompts", CONDITIONER, "torch.rand(len(tokens), 1, generator=generator)", "torch.rand(tokens.shape, generator=generator)", WHOLE),
+    Patch("15: kept with the probability of dropping", CONDITIONER, "generator=generator) < probability", "generator=generator) > probability", DROPS),
+    Patch("15: no prompt taken for a context of zeros", CONDITIONER, 'return self([""]).expand(count, -1, -1)', 'return 0 * self([""]).expand(count, -1, -1)', NULLS),
+    Patch("16: softmax over the queries", ATTENTION, "return scores.softmax(dim=-1)", "return scores.softmax(dim=-2)", SOFTMAX),
+    Patch("16: d for √d", ATTENTION, "query.shape[-1] ** 0.5", "query.shape[-1]", SOFTMAX),
+    Patch("16: no √d", ATTENTION, "scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5", "scores = query @ key.transpose(-1, -2)", SOFTMAX),
+    Patch("16: √ of all channels for √ of one head's", ATTENTION, "scaled_dot_product_attention(query, key, value)", "scaled_dot_product_attention(query, key, value, scale=x.shape[-1] ** -0.5)", HEADS),
+    Patch("text: no causal mask", ENCODER, "is_causal=True", "is_causal=False", CAUSAL),
+    Patch("text: the last state for the one at the end token", ENCODER, "is_end.int().argmax(dim=1)", "is_end.int().sum(dim=1) * 0 + tokens.shape[1] - 1", POOLED),
+    Patch("text: no positions", ENCODER, " + self.position_embedding.weight[: tokens.shape[1]]", "", ORDER),
+    Patch("text: the exact GELU with CLIP's weights", ENCODER, "return x * torch.sigmoid(1.702 * x)", "return F.gelu(x)", QUICK_GELU),
+    Patch("contrastive: captions of one meaning as negatives", CONTRASTIVE, "(meaning[:, None] == meaning[None, :]).to(logits)", "torch.eye(len(meaning)).to(logits)", POSITIVES),
+    Patch("contrastive: a target that sums to more than 1", CONTRASTIVE, "target = same / same.sum(dim=1, keepdim=True)", "target = same", POSITIVES),
+    Patch("contrastive: pictures ask, captions do not", CONTRASTIVE, "(F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2", "F.cross_entropy(logits, target)", POSITIVES),
+    Patch("contrastive: features of any length", CONTRASTIVE, "return F.normalize(self.image_projection(self.image_encoder(x)), dim=-1)", "return self.image_projection(self.image_encoder(x))", LENGTH_ONE),
+    Patch("contrastive: a scale that is clamped and never comes back", CONTRASTIVE, "        with torch.no_grad():\n            self.log_scale.clamp_(max=math.log(LARGEST_SCALE))\n        return self.log_scale.exp()", "        return self.log_scale.clamp(max=math.log(LARGEST_SCALE)).exp()", SCALE),
+    Patch("tokenizer: the end token cut off with the rest", TOKENIZER, "row = [self.start, *ids[:room], self.end]", "row = [self.start, *ids, self.end][: self.context_length]", CUT),
+    Patch("tokenizer: accents left apart", TOKENIZER, 'unicodedata.normalize("NFC", text)', "text", WORDS),
+    Patch("bpe: the first known pair merged, not the one learned first", BPE, "first = min(pairwise(symbols), key=lambda pair: ranks.get(pair, math.inf), default=None)", "first = next((pair for pair in pairwise(symbols) if pair in ranks), None)", REPLAY),
+    Patch("bpe: pairs not counted anew after a merge", BPE, "                total[pair] += frequencies[i]\n                where[pair].add(i)\n                changed.add(pair)", "                where[pair].add(i)\n                changed.add(pair)", RECOUNT),
+    Patch("bpe: each word counted once", BPE, "frequencies = list(counts.values())", "frequencies = [1] * len(counts)", RECOUNT),
+    Patch("bpe: no mark at the end of a word", BPE, "return (*symbols, last + END_OF_WORD)", "return (*symbols, last)", MARK),
+    Patch("held-out triples shown in training", "minidiff/data/digits.py", '"train": (False,)', '"train": (False, True)', CAPTIONED),
+    Patch("22: emoji in [0, 1]", "minidiff/data/emoji.py", ".float() / 127.5 - 1, captions", ".float() / 255, captions", EMOJI),
+    Patch("22: a grey value in [-1, 1] taken for an opacity", "minidiff/data/drawing.py", "(digit_image[0] + 1) / 2", "digit_image[0]", INK),
+    Patch("the best picture of a caption for the best caption of a picture", "minidiff/metrics/clip_score.py", ".argmax(dim=1)", ".argmax(dim=0)", CLIP),
 ]  # fmt: skip
 
 EQUIVALENTS = [
@@ -91,4 +163,12 @@ EQUIVALENTS = [
     Patch("no noise in the last step because β̃ is 0 there", DDPM, 'if s == 0:\n            return mean, x_0\n        if variance == "beta":', 'if variance == "beta" and s == 0:\n            return mean, x_0\n        if variance == "beta":', LAW),
     Patch("levels drawn from 0 and raised by one", "minidiff/training/objective.py", "torch.randint(1, schedule.T + 1, (len(x_0),), generator=generator)", "torch.randint(0, schedule.T, (len(x_0),), generator=generator) + 1", LEVELS),
     Patch("the average as a step towards the weights", "minidiff/training/averaging.py", "decay * average + (1 - decay) * current", "average + (1 - decay) * (current - average)", AVERAGE),
+    Patch("guidance in Ho & Salimans' form, w = s - 1", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "(1 + (s - 1)) * eps_cond - (s - 1) * eps_null)", FREE),
+    Patch("guidance begun at the conditional answer", GUIDANCE, "x_0_null + s * (x_0_cond - x_0_null)", "x_0_cond + (s - 1) * (x_0_cond - x_0_null)", FREE),
+    Patch("x̂_0 by way of the guided ε̂", GUIDANCE, "Prediction(x_0 + to_x_0.to(x_t) * lean, ", "Prediction((x_t - to_eps.to(x_t) * (eps - to_eps.to(x_t) * lean)) / alpha_bar_t.sqrt().to(x_t), ", BAYES_G),
+    Patch("prompts kept with the other probability", CONDITIONER, "torch.rand(len(tokens), 1, generator=generator) < probability", "~(torch.rand(len(tokens), 1, generator=generator) >= probability)", DROPS),
+    Patch("d^-¼ on both queries and keys", ATTENTION, "scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5", "scores = (query * query.shape[-1] ** -0.25) @ (key * query.shape[-1] ** -0.25).transpose(-1, -2)", SOFTMAX),
+    Patch("quick-GELU as a quotient", ENCODER, "x * torch.sigmoid(1.702 * x)", "x / (1 + torch.exp(-1.702 * x))", QUICK_GELU),
+    Patch("the causal mask as a matrix", ENCODER, "is_causal=True)", "attn_mask=torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril())", CAUSAL),
+    Patch("InfoNCE as a sum over the target", CONTRASTIVE, "(F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2", "-(target * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum() / (2 * len(target))", POSITIVES),
 ]  # fmt: skip
