@@ -13,6 +13,7 @@ from minidiff import devices, samplers
 from minidiff.data import pictures
 from minidiff.metrics import digit_judge
 from minidiff.pipelines import PixelDiffusion, TextToImage, folders, load, recipes
+from minidiff.pipelines.evaluation import evaluate_digits
 
 app = typer.Typer(help="Diffusion models from scratch.", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -93,7 +94,7 @@ def generate(
             "steps": _or(steps, 100),
             "sampler": _or(sampler, "ddpm"),
             "seed": seed,
-            "guidance_scale": _or(guidance, pixel.guidance_scale),
+            "guidance_scale": float(_or(guidance, pixel.guidance_scale)),
         }
         images = pixel.generate(_or(count, 64), **settings, batch_size=batch_size)
         path = ((step.x_t.cpu() + 1) / 2 for step in pixel.sample(1, **settings))
@@ -105,7 +106,7 @@ def generate(
             "steps": _or(steps, 25),
             "sampler": _or(sampler, "ddim"),
             "seed": seed,
-            "guidance_scale": _or(guidance, text.guidance_scale),
+            "guidance_scale": float(_or(guidance, text.guidance_scale)),
         }
         asked = [prompt for prompt in prompts for _ in range(_or(count, 1))]
         away = None if negative is None else [negative] * len(asked)
@@ -132,23 +133,38 @@ def generate(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help=MODELS)],
-    count: Annotated[int, typer.Option(help="How many samples to judge.")] = 512,
+    count: Annotated[
+        int | None, typer.Option(help="How many pictures to judge.", show_default="1000 with prompts, 512 without")
+    ] = None,
     steps: Steps = None,
     sampler: Sampler = None,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Judge samples of digits by a classifier trained on the real ones (which takes about a minute)."""
-    pixel = PixelDiffusion.load(model, device)
-    samples = pixel.generate(count, steps=_or(steps, 100), sampler=_or(sampler, "ddpm"), seed=seed)
-    judge = digit_judge.train_judge(device=str(pixel.device), progress=sys.stderr.isatty())
-    report = digit_judge.report(judge, 2 * samples - 1)
-    typer.echo(f"the judge names {report.test_accuracy:.1%} of the real test digits rightly")
-    typer.echo(
-        f"it is sure (confidence ≥ 0.9) of {report.real_share:.1%} of the real digits and of {report.sample_share:.1%} of the samples: {report.ratio:.3f} ×"
-    )
-    shares = "  ".join(f"{digit}: {share:.1%}" for digit, share in enumerate(report.class_shares))
-    typer.echo(f"among those samples: {shares}")
+    """Judge pictures of digits by a classifier trained on real ones (which takes about a minute)."""
+    pipeline, progress = load(model, device), sys.stderr.isatty()
+    if isinstance(pipeline, PixelDiffusion):
+        samples = pipeline.generate(_or(count, 512), steps=_or(steps, 100), sampler=_or(sampler, "ddpm"), seed=seed)
+        judge = digit_judge.train_judge(device=str(pipeline.device), progress=progress)
+        report = digit_judge.report(judge, 2 * samples - 1)
+        typer.echo(f"the judge names {report.test_accuracy:.1%} of the real test digits rightly")
+        typer.echo(
+            f"it is sure (confidence ≥ 0.9) of {report.real_share:.1%} of the real digits and of {report.sample_share:.1%} of the samples: {report.ratio:.3f} ×"
+        )
+        shares = "  ".join(f"{digit}: {share:.1%}" for digit, share in enumerate(report.class_shares))
+        typer.echo(f"among those samples: {shares}")
+    else:
+        settings = {"steps": _or(steps, 25), "sampler": _or(sampler, "ddim"), "seed": seed}
+        judged = evaluate_digits(pipeline, _or(count, 1000), **settings, progress=progress)
+        typer.echo(f"reconstructions: {judged.reconstruction_psnr:.1f} dB")
+        rows = {"real test pictures": judged.real, "drawn": judged.seen, "drawn, held-out triples": judged.held_out}
+        for name, report in rows.items():
+            shares = ", ".join(
+                f"{attribute} {getattr(report, attribute):.1%}"
+                for attribute in ("everything", "digit", "colour", "background", "size")
+                if getattr(report, attribute) is not None
+            )
+            typer.echo(f"{name}, right of {report.prompts}: {shares}")
 
 
 @app.command()

@@ -18,3 +18,27 @@ def _seeded_on_one_thread() -> None:
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """Every part of a text-to-image model, as small as it gets, untrained."""
+    from minidiff import nets, text  # here, so that tests which need less import less
+    from minidiff.conditioner import Conditioner
+    from minidiff.pipelines import TextToImage
+
+    torch.manual_seed(0)
+    tokenizer = text.Tokenizer.train(2 * ["a red seven", "a blue two on navy"], vocab_size=560, context_length=12)
+    text_config = text.TextEncoderConfig.tiny(tokenizer.vocab_size, context_length=12, dim=16, heads=2)
+    unet_config = nets.UNetConfig.tiny(
+        4, channels=(16, 16), attention=(True, True), heads=2, patch_size=1, context_dim=16
+    )
+    return TextToImage(
+        nets.VAE(nets.VAEConfig.tiny(channels=(8, 8, 16), norm_groups=4, latent_scale=0.7)),
+        Conditioner(tokenizer, text.TextEncoder(text_config)),
+        nets.UNet(unet_config),
+        {"name": "cosine", "T": 50},
+        "v",
+        size=16,
+        guidance_scale=3,
+    )

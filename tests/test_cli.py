@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from minidiff import cli
+from minidiff.data import pictures
 from minidiff.nets import UNet, UNetConfig
 from minidiff.pipelines import PixelDiffusion
 
@@ -65,6 +66,33 @@ def test_generate_writes_a_grid_a_strip_and_an_animation(run, model, tmp_path):
         assert strip.width > 9 * strip.height
     with Image.open(tmp_path / "a.gif") as animation:
         assert animation.n_frames >= 5
+
+
+def test_generate_draws_prompts_and_notes_how(run, small_model, tmp_path):
+    small_model.save(tmp_path / "model")
+    out = tmp_path / "new" / "x.png"
+    words = ("--model", tmp_path / "model", "--out", out, "--steps", 3, "--device", "cpu", "--seed", 5)
+    assert not run("generate", "a red seven", "a blue two", *words, "--count", 2, "--grid", 2, "--negative", "navy")[0]
+    with Image.open(out) as grid:
+        assert grid.size == (2 * 64 + 2, 2 * 64 + 2)
+    notes = pictures.read_notes(out)
+    assert notes["prompts"] == ["a red seven", "a red seven", "a blue two", "a blue two"]
+    assert (notes["seed"], notes["steps"], notes["sampler"], notes["guidance_scale"]) == (5, 3, "ddim", 3)
+    assert (notes["negative"], len(notes["weights"])) == ("navy", 64)
+    code, printed = run("info", "--picture", out)
+    assert not code
+    assert "a blue two" in printed
+    first = out.read_bytes()
+    out.unlink()
+    away = ["--negative", notes["negative"], "--guidance", notes["guidance_scale"], "--sampler", notes["sampler"]]
+    assert not run("generate", *notes["prompts"], *words, *away, "--grid", 2)[0]
+    assert out.read_bytes() == first
+    assert "draws what it is told" in run("generate", *words)[0]
+
+
+def test_a_model_without_prompts_takes_none(run, model, tmp_path):
+    code, _ = run("generate", "a red seven", "--model", model, "--out", tmp_path / "x.png")
+    assert "knows no prompts" in code
 
 
 def test_info_describes_the_machine_and_a_model(run, model):

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from minidiff import devices
-from minidiff.data import digits, pictures
+from minidiff.data import digits, emoji, pictures
+from minidiff.data import images as data_images
 from minidiff.nets import UNet, UNetConfig, VAEConfig
 from minidiff.pipelines import folders
+from minidiff.pipelines.ingredients import CaptionedPictures, Recipe
 from minidiff.pipelines.pixel import YOUNGER, PixelDiffusion
-from minidiff.pipelines.stages import CaptionedPictures, Recipe, train_text_to_image
-from minidiff.pipelines.text_to_image import TextToImage
+from minidiff.pipelines.stages import train_text_to_image
 from minidiff.samplers import final
 from minidiff.training import TrainConfig, checkpoint, diffusion_loss, initialised, train
 
@@ -31,10 +32,13 @@ YOUNGER_STEP = 400  # of 2,600: it knows what strokes look like, and hardly what
 
 DIGITS = Recipe(
     vae=VAEConfig.tiny(),
-    unet=UNetConfig.tiny(4, channels=(96, 128), attention=(True, True), patch_size=1, context_dim=128),
-    vae_training=TrainConfig(steps=3000, batch_size=32, learning_rate=1e-3),
-    text_training=TrainConfig(steps=600, batch_size=128, learning_rate=1e-3),
-    unet_training=TrainConfig(steps=5000, batch_size=64, learning_rate=1e-3, warmup=200, ema_decay=0.999),
+    unet=UNetConfig.tiny(4, channels=(64, 128), attention=(True, True), patch_size=1, context_dim=128),
+    vae_training=TrainConfig(steps=6000, batch_size=16, learning_rate=3e-3, checkpoint_every=1000, preview_every=1000),
+    text_training=TrainConfig(steps=600, batch_size=128, learning_rate=1e-3, checkpoint_every=200, preview_every=200),
+    unet_training=TrainConfig(
+        steps=5000, batch_size=64, learning_rate=1e-3, warmup=200, checkpoint_every=1000, preview_every=1000
+    ),
+    kl_weight=5e-4,
     vocab_size=700,
     context_length=16,
     text_dim=128,
@@ -47,6 +51,25 @@ DIGITS = Recipe(
         "the digit 4",
         "a small orange two on a teal background",
         "cyan 9, maroon background",
+    ),
+)
+
+EMOJI = replace(
+    DIGITS,
+    unet=UNetConfig.tiny(4, channels=(96, 192), attention=(True, True), patch_size=1, context_dim=128),
+    unet_training=TrainConfig(
+        steps=4000, batch_size=128, learning_rate=1e-3, warmup=200, checkpoint_every=500, preview_every=500
+    ),
+    vocab_size=2000,
+    preview_prompts=(
+        "red heart",
+        "grinning face",
+        "red apple",
+        "cat face",
+        "sailboat",
+        "hot beverage",
+        "sun",
+        "green book",
     ),
 )
 
@@ -83,29 +106,50 @@ def train_digits_pixel(
 
 
 def digits_with_captions(count_per_digit_image: int = 4) -> CaptionedPictures:
-    """The training digits in scenes of their own, with all their captions."""
+    """The training digits, each in `count_per_digit_image` scenes of its own, with all their captions."""
     images, scenes = digits.captioned("train", count_per_digit_image=count_per_digit_image)
-    known = {scene: i for i, scene in enumerate(sorted(set(scenes), key=str))}
+    known = {scene: i for i, scene in enumerate(dict.fromkeys(scenes))}
     meanings = torch.tensor([known[scene] for scene in scenes])
     return CaptionedPictures(images, [digits.captions(scene) for scene in scenes], meanings, full=6)
 
 
-def train_digits(
-    folder: str | Path, changes: dict | None = None, *, device: str = "auto", resume: bool = False
-) -> TextToImage:
-    """Train the model of captioned digits; `changes` are to the numbers of its last stage. Raises as `training.train` does."""
-    recipe = replace(DIGITS, unet_training=replace(DIGITS.unet_training, **(changes or {})))
-    return train_text_to_image(recipe, digits_with_captions(), folder, device=device, resume=resume)
+def emoji_with_names() -> CaptionedPictures:
+    """All emoji, each with its name; near-duplicates, such as a man and a woman who do the same, mean the same."""
+    images, captions = emoji.load()
+    return _named(images, captions, [emoji.concept(caption) for caption in captions])
 
 
-RECIPES = ("digits-pixel", "digits")
+def folder_with_captions(folder: str | Path, size: int = 32) -> CaptionedPictures:
+    """The pictures of a folder with the captions of its metadata.jsonl. Raises ValueError as `data.images` does."""
+    pairs = list(data_images.images(folder, size))
+    captions = [caption for _, caption in pairs]
+    return _named(torch.stack([picture for picture, _ in pairs]), captions, captions)
+
+
+def _named(images: Tensor, captions: list[str], concepts: list[str]) -> CaptionedPictures:
+    known = {concept: i for i, concept in enumerate(dict.fromkeys(concepts))}
+    meanings = torch.tensor([known[concept] for concept in concepts])
+    return CaptionedPictures(images.half(), [(caption,) for caption in captions], meanings)
+
+
+RECIPES = ("digits-pixel", "digits", "emoji", "or a folder of pictures with captions")
 
 
 def train_recipe(name: str, folder: str | Path, changes: dict, *, device: str = "auto", resume: bool = False) -> None:
-    """Train the model of this name; `changes` replace numbers of its (last) run. Raises ValueError for an unknown name."""
+    """Train the model of this name, or one of the captioned pictures in the folder `name`; `changes` replace numbers of its last run.
+
+    Raises ValueError where it is neither, and as `training.train` does.
+    """
     if name == "digits-pixel":
         train_digits_pixel(folder, replace(DIGITS_PIXEL, **changes), device=device, resume=resume)
-    elif name == "digits":
-        train_digits(folder, changes, device=device, resume=resume)
+        return
+    if name == "digits":
+        recipe, data = DIGITS, digits_with_captions()
+    elif name == "emoji":
+        recipe, data = EMOJI, emoji_with_names()
+    elif Path(name).is_dir():
+        recipe, data = replace(EMOJI, preview_prompts=()), folder_with_captions(name)
     else:
-        raise ValueError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
+        raise ValueError(f"unknown recipe {name!r}: choose {', '.join(RECIPES)}")
+    recipe = replace(recipe, unet_training=replace(recipe.unet_training, **changes))
+    train_text_to_image(recipe, data, folder, device=device, resume=resume)

@@ -1,16 +1,18 @@
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from minidiff.data import digits
+from minidiff.data import digits, pictures
 from minidiff.nets import UNetConfig, VAEConfig
 from minidiff.pipelines import TextToImage, recipes, stages
+from minidiff.pipelines.ingredients import CaptionedPictures, Recipe
 from minidiff.training import TrainConfig
 
 SHORT = TrainConfig(steps=2, batch_size=4, checkpoint_every=1, preview_every=1)
-SMALL = stages.Recipe(
+SMALL = Recipe(
     vae=VAEConfig.tiny(channels=(8, 8, 16), norm_groups=4),
     unet=UNetConfig.tiny(4, channels=(16, 16), attention=(True, True), heads=2, patch_size=1, context_dim=16),
     vae_training=SHORT,
@@ -24,10 +26,10 @@ SMALL = stages.Recipe(
 
 
 @pytest.fixture(scope="module")
-def data() -> stages.CaptionedPictures:
+def data() -> CaptionedPictures:
     images, scenes = digits.captioned("train")
     captions = [digits.captions(scene) for scene in scenes[:12]]
-    return stages.CaptionedPictures(images[:12], captions, torch.arange(12), full=6)
+    return CaptionedPictures(images[:12], captions, torch.arange(12), full=6)
 
 
 @pytest.mark.slow
@@ -81,9 +83,9 @@ def test_each_caption_of_a_picture_is_as_likely_as_the_others(generator):
 
 def test_captions_must_be_there(data):
     with pytest.raises(ValueError, match="11 captions"):
-        stages.CaptionedPictures(data.images, data.captions[:11], data.meanings)
+        CaptionedPictures(data.images, data.captions[:11], data.meanings)
     with pytest.raises(ValueError, match=r"full must be in 1…15"):
-        stages.CaptionedPictures(data.images, data.captions, data.meanings, full=16)
+        CaptionedPictures(data.images, data.captions, data.meanings, full=16)
 
 
 def test_training_never_sees_what_is_held_out():
@@ -95,3 +97,26 @@ def test_training_never_sees_what_is_held_out():
     )
     same = [data.captions[i][0] for i in range(len(data)) if data.meanings[i] == data.meanings[0]]
     assert set(same) == {data.captions[0][0]}
+
+
+def test_emoji_that_nobody_could_tell_apart_mean_the_same():
+    data = recipes.emoji_with_names()
+    assert len(data) == 1631
+    by_caption = {captions[0]: meaning for captions, meaning in zip(data.captions, data.meanings.tolist(), strict=True)}
+    assert by_caption["man running"] == by_caption["woman running"] != by_caption["red heart"]
+
+
+def test_a_folder_of_captioned_pictures_can_be_learned_from(tmp_path):
+    for i, caption in enumerate(("a dot", "a line", "a dot")):
+        pictures.save_png(pictures.grid(torch.full((1, 3, 32, 32), i / 3), columns=1), tmp_path / f"{i}.png")
+        with (tmp_path / "metadata.jsonl").open("a") as lines:
+            lines.write(json.dumps({"file_name": f"{i}.png", "text": caption}) + "\n")
+    data = recipes.folder_with_captions(tmp_path)
+    assert data.captions == [("a dot",), ("a line",), ("a dot",)]
+    assert data.meanings.tolist() == [0, 1, 0]
+    assert_close(data.images[1], torch.full((3, 32, 32), 1 / 3).half(), atol=0.01, rtol=0)
+
+
+def test_an_unknown_recipe_names_those_that_there_are(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown recipe 'cats': choose digits-pixel, digits, emoji"):
+        recipes.train_recipe("cats", tmp_path, {})

@@ -4,30 +4,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minidiff.conditioner import Conditioner
-from minidiff.nets import VAE, UNet, UNetConfig, VAEConfig
+from minidiff.nets import VAE, VAEConfig
 from minidiff.pipelines import TextToImage, load
-from minidiff.text import TextEncoder, TextEncoderConfig, Tokenizer
 
 PROMPTS = ["a red seven", "a blue two on navy", "seven"]
 
 
-@pytest.fixture(scope="module")
-def model() -> TextToImage:
-    torch.manual_seed(0)
-    tokenizer = Tokenizer.train(2 * PROMPTS, vocab_size=560, context_length=12)
-    text = TextEncoderConfig.tiny(tokenizer.vocab_size, context_length=12, dim=16, heads=2)
-    unet = UNetConfig.tiny(4, channels=(16, 16), attention=(True, True), heads=2, patch_size=1, context_dim=16)
-    vae = VAEConfig.tiny(channels=(8, 8, 16), norm_groups=4, latent_scale=0.7)
-    return TextToImage(
-        VAE(vae),
-        Conditioner(tokenizer, TextEncoder(text)),
-        UNet(unet),
-        {"name": "cosine", "T": 50},
-        "v",
-        size=16,
-        guidance_scale=3,
-    )
+@pytest.fixture
+def model(small_model) -> TextToImage:
+    return small_model
 
 
 def test_pictures_lie_in_0_to_1_and_depend_on_prompt_and_seed_alone(model):

@@ -1,0 +1,65 @@
+"""What a text-to-image model is trained on, and the numbers of its training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float16, Int
+from torch import Tensor
+
+from minidiff.nets import UNetConfig, VAEConfig
+from minidiff.text import Tokenizer
+from minidiff.training import TrainConfig
+
+
+@dataclass(frozen=True)
+class CaptionedPictures:
+    """What a model of prompts is trained on: pictures in [-1, 1], each with at least one caption.
+
+    The first `full` captions of a picture say all there is to say of it: the second stage learns from these alone. Pictures
+    with the same `meanings`, whole numbers, could swap them, and are not told apart. Raises ValueError where the numbers of pictures,
+    captions and meanings differ, or a picture has fewer than `full` captions.
+    """
+
+    images: Float16[Tensor, "n c h w"]
+    captions: Sequence[tuple[str, ...]]
+    meanings: Int[Tensor, "n"]
+    full: int = 1
+
+    def __post_init__(self) -> None:
+        if not len(self.images) == len(self.captions) == len(self.meanings):
+            raise ValueError(
+                f"got {len(self.images)} pictures, {len(self.captions)} captions and {len(self.meanings)} meanings"
+            )
+        fewest = min(map(len, self.captions))
+        if not 1 <= self.full <= fewest:
+            raise ValueError(f"full must be in 1…{fewest}, the smallest number of captions, got {self.full}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def tokens(self, tokenizer: Tokenizer) -> Int[Tensor, "n k l"]:
+        """The tokens of each picture's captions; who has fewer than the others repeats them."""
+        most = max(map(len, self.captions))
+        rows = [tokenizer([captions[i % len(captions)] for i in range(most)]) for captions in self.captions]
+        return torch.stack(rows)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of a text-to-image model and of its three runs."""
+
+    vae: VAEConfig
+    unet: UNetConfig
+    vae_training: TrainConfig
+    text_training: TrainConfig
+    unet_training: TrainConfig
+    vocab_size: int
+    context_length: int
+    text_dim: int
+    kl_weight: float = 1e-4
+    prompt_dropout: float = 0.1
+    schedule_name: str = "cosine"
+    prediction_type: str = "v"
+    guidance_scale: float = 3.0
+    preview_prompts: tuple[str, ...] = ()
