@@ -75,6 +75,20 @@ class Counted:
         return exact(x_t, t, context)
 
 
+@given(x=st.lists(number, min_size=3, max_size=3), t=level, s=st.floats(-1, 4))
+def test_auto_guidance_between_gaussians_narrows_what_the_worse_one_has_too_wide(x, t, s):
+    """Scores of N(0, v) and of N(0, w) are -x/v_t and -x/w_t: guided, the precision is s/v_t + (1 - s)/w_t."""
+    v, w = 0.5, 2.0
+    better, worse = (
+        oracles.gaussian(SCHEDULE, torch.zeros(1, dtype=f64), torch.tensor([u], dtype=f64)) for u in (v, w)
+    )
+    x_t, abar = torch.tensor(x, dtype=f64)[:, None], SCHEDULE.alphas_cumprod[t]
+    precision = s / (abar * v + 1 - abar) + (1 - s) / (abar * w + 1 - abar)
+    x_0, eps = guidance.auto(better, worse, s)(x_t, t)
+    assert_close(eps, (1 - abar).sqrt() * precision * x_t, rtol=0, atol=1e-12)
+    assert_close(abar.sqrt() * x_0 + (1 - abar).sqrt() * eps, x_t, rtol=0, atol=1e-12)
+
+
 @given(x=st.tuples(number, number), t=level, y=st.integers(0, 2))
 def test_the_exact_classifier_at_scale_1_makes_the_conditional_denoiser(x, t, y):
     x_t = torch.tensor([x], dtype=f64)

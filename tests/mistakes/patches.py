@@ -46,6 +46,7 @@ GUIDANCE, CONDITIONER = "minidiff/guidance.py", "minidiff/conditioner.py"
 BAYES_G = "tests/test_guidance.py::test_the_exact_classifier_at_scale_1_makes_the_conditional_denoiser"
 FREE = "tests/test_guidance.py::test_classifier_free_at_s_is_classifier_guidance_of_the_conditional_one_at_s_minus_1"
 LINE = "tests/test_guidance.py::test_x_t_stays_on_the_line_between_both_ends"
+AUTO = "tests/test_guidance.py::test_auto_guidance_between_gaussians_narrows_what_the_worse_one_has_too_wide"
 CALLS = "tests/test_guidance.py::test_it_is_one_call_with_both_halves_and_none_of_the_null_half_at_scale_1"
 ITEMS = "tests/test_guidance.py::test_each_item_is_guided_by_itself"
 MODES = "tests/test_guidance.py::test_gradients_are_on_inside_the_classifier_and_nowhere_else"
@@ -113,6 +114,7 @@ MISTAKES = [
     Patch("22: eval() forgotten", "minidiff/training/loop.py", "return run.ema.module.eval()", "return run.ema.module.train()", WATCH),
     Patch("15: s ε_c + (s - 1) ε_∅", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "s * eps_cond + (s - 1) * eps_null)", FREE),
     Patch("15: the halves swapped", GUIDANCE, "torch.cat([null_context, context])", "torch.cat([context, null_context])", FREE),
+    Patch("15: guided towards the worse network", GUIDANCE, "eps_worse + s * (eps - eps_worse)", "eps + s * (eps_worse - eps)", AUTO),
     Patch("15: s taken for w = s - 1", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "eps_cond + s * (eps_cond - eps_null))", FREE),
     Patch("15: ε̂ guided, x̂_0 forgotten", GUIDANCE, "Prediction(x_0_null + s * (x_0_cond - x_0_null),", "Prediction(x_0_cond,", LINE),
     Patch("15: two calls' worth of work at scale 1", GUIDANCE, "if off:", "if False:", CALLS),
