@@ -11,7 +11,7 @@ laptop: only `UNetConfig` differs.
 Source: Ronneberger et al. 2015; Ho et al. 2020, appendix B; Rombach et al. 2022, section 3.3.
 """
 
-from dataclasses import KW_ONLY, asdict, dataclass, fields
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from minidiff.nets.attention import SELF_ATTENTION, SpatialTransformer
 from minidiff.nets.blocks import ConvNeXtBlock, Downsample, ResidualBlock, Upsample
+from minidiff.nets.config import Config
 from minidiff.nets.embeddings import TimeEmbedding
 
 BLOCKS = {"resnet": ResidualBlock, "convnext": ConvNeXtBlock}
 
 
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(Config):
     """The sizes of a U-Net. `channels` and `attention` have one entry a level, the finest first.
 
     `patch_size` p folds p × p pixels into channels before the first convolution, and unfolds them at the end.
@@ -105,17 +106,6 @@ class UNetConfig:
     def stable_diffusion_1(cls) -> "UNetConfig":
         """Stable Diffusion 1.1 to 1.5: 859,520,964 parameters, on 64×64×4 latents and CLIP's 77×768 context."""
         return cls(4, 4, (320, 640, 1280, 1280), attention=(True, True, True, False), context_dim=768)
-
-    def to_dict(self) -> dict:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, sizes: dict) -> "UNetConfig":
-        """The inverse of `to_dict`, through JSON too, which knows lists only. Raises ValueError on unknown keys."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(sizes) - known):
-            raise ValueError(f"unknown keys {unknown} in a UNetConfig; it has {sorted(known)}")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in sizes.items()})
 
 
 class Stage(nn.Module):

@@ -10,7 +10,7 @@ Source: Kingma & Welling, Auto-Encoding Variational Bayes, 2014; Rombach et al. 
 """
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, fields
+from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 from math import inf
 
@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from minidiff.nets.attention import attention_weights
 from minidiff.nets.blocks import ResidualBlock, Upsample
+from minidiff.nets.config import Config
 
 
 @dataclass(frozen=True)
-class VAEConfig:
+class VAEConfig(Config):
     """The sizes of an autoencoder. `channels` has one entry a level, the finest first; each level halves the one before.
 
     The decoder has one block a level more than the encoder's `blocks_per_level`. `latent_scale` is what latents are
@@ -68,17 +69,6 @@ class VAEConfig:
     def stable_diffusion_1(cls) -> "VAEConfig":
         """Stable Diffusion 1.1 to 1.5: 83,653,863 parameters, 512×512×3 pictures, 64×64×4 latents."""
         return cls(channels=(128, 256, 512, 512), latent_scale=0.18215)
-
-    def to_dict(self) -> dict:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, sizes: dict) -> "VAEConfig":
-        """The inverse of `to_dict`, through JSON too, which knows lists only. Raises ValueError on unknown keys."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(sizes) - known):
-            raise ValueError(f"unknown keys {unknown} in a VAEConfig; it has {sorted(known)}")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in sizes.items()})
 
 
 def kl(mean: Float[Tensor, "b *shape"], log_variance: Float[Tensor, "b *shape"]) -> Float[Tensor, "b"]:

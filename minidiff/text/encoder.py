@@ -9,7 +9,7 @@ laptop's: only `TextEncoderConfig` differs.
 Source: Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021, section 2.4.
 """
 
-from dataclasses import KW_ONLY, asdict, dataclass, fields
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,11 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from minidiff.nets.config import Config
+
 
 @dataclass(frozen=True)
-class TextEncoderConfig:
+class TextEncoderConfig(Config):
     """The sizes of a text encoder. `dim` is the width of its states; `end_token` the id that ends a prompt."""
 
     vocab_size: int
@@ -49,17 +51,6 @@ class TextEncoderConfig:
     def stable_diffusion_1(cls) -> "TextEncoderConfig":
         """The text half of CLIP ViT-L/14, which Stable Diffusion 1 listens to: 123,060,480 parameters."""
         return cls(49_408, 77, dim=768, layers=12, heads=12, end_token=49_407)
-
-    def to_dict(self) -> dict:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, sizes: dict) -> "TextEncoderConfig":
-        """The inverse of `to_dict`. Raises ValueError on unknown keys."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(sizes) - known):
-            raise ValueError(f"unknown keys {unknown} in a TextEncoderConfig; it has {sorted(known)}")
-        return cls(**sizes)
 
 
 def quick_gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

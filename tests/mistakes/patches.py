@@ -77,6 +77,15 @@ EMOJI = "tests/data/test_emoji.py::test_shapes_and_range"
 CLIP = "tests/metrics/test_clip_score.py::test_the_nearest_direction_is_the_best_caption"
 INK = "tests/data/test_drawing.py::test_grey_mixes_the_two_by_its_value"
 
+VAE, AUTOENCODING = "minidiff/nets/vae.py", "minidiff/training/autoencoding.py"
+DRAWN = "tests/nets/test_vae.py::test_draws_have_the_mean_and_variance_that_were_asked_for"
+PADDED = "tests/nets/test_vae.py::test_a_pixel_is_seen_from_where_padding_on_the_right_and_at_the_bottom_puts_it"
+VAE_KL = "tests/nets/test_vae.py::test_kl_is_the_sum_over_dimensions_of_the_kl_of_one"
+SCALED = "tests/nets/test_vae.py::test_latents_are_scaled_after_encoding_and_back_before_decoding"
+ROUND_TRIP = "tests/nets/test_vae.py::test_a_round_trip_does_not_feel_the_scale"
+PER_NUMBER = "tests/training/test_autoencoding.py::test_the_loss_is_the_error_per_pixel_plus_the_weighted_kl_per_latent"
+ELBO = "tests/training/test_autoencoding.py::test_the_loss_is_the_negative_elbo_of_a_gaussian_decoder"
+
 MISTAKES = [
     Patch("1: two steps merged with √α_t in front of all noise", FORWARD, "* x_s, beta_t.to(x_s)", "* x_s, (alpha_t * beta_t).to(x_s)", CHAIN),
     Patch("2: β up to 0.002", SCHEDULES, "beta_T: Real = 0.02)", "beta_T: Real = 0.002)", PUBLISHED),
@@ -151,6 +160,19 @@ MISTAKES = [
     Patch("22: emoji in [0, 1]", "minidiff/data/emoji.py", ".float() / 127.5 - 1, captions", ".float() / 255, captions", EMOJI),
     Patch("22: a grey value in [-1, 1] taken for an opacity", "minidiff/data/drawing.py", "(digit_image[0] + 1) / 2", "digit_image[0]", INK),
     Patch("the best picture of a caption for the best caption of a picture", "minidiff/metrics/clip_score.py", ".argmax(dim=1)", ".argmax(dim=0)", CLIP),
+    Patch("10: log-variance exponentiated without ½", VAE, "mean + (0.5 * log_variance).exp() * eps", "mean + log_variance.exp() * eps", DRAWN),
+    Patch("10: log-variance taken for a standard deviation", VAE, "mean + (0.5 * log_variance).exp() * eps", "mean + log_variance * eps", DRAWN),
+    Patch("10: a standard deviation for the variance in the KL", VAE, "(mean**2 + log_variance.exp() -", "(mean**2 + (0.5 * log_variance).exp() -", VAE_KL),
+    Patch("18: no ½ in the KL", VAE, "return 0.5 * (mean**2", "return (mean**2", VAE_KL),
+    Patch("18: KL averaged over dimensions", VAE, ".flatten(1).sum(dim=1)", ".flatten(1).mean(dim=1)", VAE_KL),
+    Patch("18: log-variance used as σ", VAE, "(mean**2 + log_variance.exp() - log_variance - 1)", "(mean**2 + log_variance**2 - 2 * log_variance.abs().log() - 1)", VAE_KL),
+    Patch("19: scale forgotten after encoding", VAE, "return self.config.latent_scale * z", "return z", ROUND_TRIP),
+    Patch("19: scale forgotten before decoding", VAE, "self.decode(z / self.config.latent_scale)", "self.decode(z)", ROUND_TRIP),
+    Patch("19: multiplied on both sides", VAE, "z / self.config.latent_scale", "z * self.config.latent_scale", SCALED),
+    Patch("19: decoded with the scale while training", AUTOENCODING, "vae.decode(z)", "vae.from_latents(z)", ELBO),
+    Patch("VAE: padded on all sides before the stride", VAE, "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 1, 1, 1))", PADDED),
+    Patch("VAE: padded on the left and at the top", VAE, "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", PADDED),
+    Patch("VAE: KL summed where the error is averaged", AUTOENCODING, ".mean() / z[0].numel()", ".mean()", PER_NUMBER),
 ]  # fmt: skip
 
 EQUIVALENTS = [
@@ -173,4 +195,9 @@ EQUIVALENTS = [
     Patch("quick-GELU as a quotient", ENCODER, "x * torch.sigmoid(1.702 * x)", "x / (1 + torch.exp(-1.702 * x))", QUICK_GELU),
     Patch("the causal mask as a matrix", ENCODER, "is_causal=True)", "attn_mask=torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril())", CAUSAL),
     Patch("InfoNCE as a sum over the target", CONTRASTIVE, "(F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2", "-(target * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum() / (2 * len(target))", POSITIVES),
+    Patch("a standard deviation as the root of the variance", VAE, "(0.5 * log_variance).exp()", "log_variance.exp().sqrt()", DRAWN),
+    Patch("KL by way of expm1", VAE, "log_variance.exp() - log_variance - 1", "torch.expm1(log_variance) - log_variance", VAE_KL),
+    Patch("KL as a mean times the number of dimensions", VAE, ".flatten(1).sum(dim=1)", ".flatten(1).mean(dim=1) * mean[0].numel()", VAE_KL),
+    Patch("latents divided by 1/scale", VAE, "return self.config.latent_scale * z", "return z / (1 / self.config.latent_scale)", SCALED),
+    Patch("padded by two on the left and at the top, the first row and column dropped", VAE, "self.conv(F.pad(x, (0, 1, 0, 1)))", "self.conv(F.pad(x, (2, 1, 2, 1)))[..., 1:, 1:]", PADDED),
 ]  # fmt: skip
