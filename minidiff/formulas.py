@@ -11,7 +11,7 @@ import sympy as sp
 import torch
 from torch import Tensor
 
-from minidiff import samplers, training
+from minidiff import guidance, samplers, training
 from minidiff.diffusion import forward, gaussians, losses, oracles, posterior, prediction, schedules
 from minidiff.expressions import Formula
 from minidiff.nets import attention, embeddings
@@ -30,6 +30,7 @@ eps, eps_pred, x_0_pred, v_pred, z, a, b = sp.symbols("eps eps_pred x_0_pred v_p
 mean, mean_1, mean_2, start, end, average, current = sp.symbols(
     "mean mean_1 mean_2 start end average current", real=True
 )
+eps_null, eps_cond, eps_worse, scale, gradient = sp.symbols("eps_null eps_cond eps_worse scale gradient", real=True)
 sigma, sigma_1, sigma_2, noise_sigma, variance, tau, eta, gamma = _symbols(
     "sigma sigma_1 sigma_2 noise_sigma variance tau eta gamma"
 )
@@ -191,14 +192,32 @@ with sp.evaluate(False):  # sympy must not rearrange what a reader is to recogni
                 averaging.ema_decay, lambda p: averaging.ema_decay(p.decay, p.n), "customary", "08"),
         Formula("training.ema", r"\bar\theta", decay * average + (1 - decay) * current,
                 averaging.ema_update, lambda p: averaging.ema_update(_one(p.average), _one(p.current), p.decay), "Polyak & Juditsky 1992", "08"),
+        # 16: guidance
+        Formula("guidance.classifier", r"\hat\varepsilon", eps_pred - scale * sp.sqrt(1 - abar_t) * gradient,
+                guidance.classifier, lambda p: guidance.classifier(_answering(p, p.eps_pred), p.schedule, lambda x, t: p.gradient * x.sum(1), p.scale)(_one(p.x_t), p.t).eps, "Dhariwal & Nichol 2021, eq. 14", "16"),
+        Formula("guidance.classifier_free", r"\hat\varepsilon", eps_null + scale * (eps_cond - eps_null),
+                guidance.classifier_free, lambda p: _guided(p), "Ho & Salimans 2022, eq. 6 with w = s - 1", "16"),
+        Formula("guidance.auto", r"\hat\varepsilon", eps_worse + scale * (eps_pred - eps_worse),
+                guidance.auto, lambda p: guidance.auto(_answering(p, p.eps_pred), _answering(p, p.eps_worse), p.scale)(_one(p.x_t), p.t).eps, "Karras et al. 2024, sec. 4", "16"),
     ]
     # fmt: on
 
 
+def _answering(p: SimpleNamespace, eps: float) -> prediction.Denoiser:
+    """A denoiser that gives one answer, whatever it is asked."""
+    return prediction.as_denoiser(lambda x_t, t: torch.full_like(x_t, eps), p.schedule, "eps")
+
+
+def _guided(p: SimpleNamespace) -> Tensor:
+    """Classifier-free guidance of a denoiser whose context is its answer."""
+    denoise = lambda x_t, t, context: prediction.from_eps(p.schedule, x_t, context[:, 0], t)  # noqa: E731
+    guided = guidance.classifier_free(denoise, _one(p.eps_cond)[None], _one(p.eps_null)[None], p.scale)
+    return guided(_one(p.x_t), p.t).eps
+
+
 def _sampler_step(p: SimpleNamespace, sampler: Callable, s: int, **choices: float) -> Tensor:
     """One step down from t to s, where the denoiser answers eps_pred and the noise is p.z."""
-    model = lambda x_t, t: torch.full_like(x_t, p.eps_pred)  # noqa: E731
-    denoise = prediction.as_denoiser(model, p.schedule, "eps")
+    denoise = _answering(p, p.eps_pred)
     return samplers.final(sampler(denoise, p.schedule, _one(p.x_t), [p.t, s], generator=p.generator(), **choices))
 
 
