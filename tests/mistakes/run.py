@@ -17,7 +17,7 @@ copy = Path(sys.argv[1])
 sys.path.insert(0, str(copy))
 
 
-def run(test: str) -> tuple[int, str]:
+def run(tests: list[str]) -> tuple[int, str]:
     """pytest's exit code, and what it printed, for a package that is imported afresh."""
     for name in [
         name
@@ -29,16 +29,18 @@ def run(test: str) -> tuple[int, str]:
     finders = list(sys.meta_path)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--rootdir", str(copy), str(copy / test)])
+        code = pytest.main(
+            ["-x", "-q", "-p", "no:cacheprovider", "--rootdir", str(copy), *(str(copy / test) for test in tests)]
+        )
     sys.meta_path[:] = finders
     return int(code), printed.getvalue()[-3000:]
 
 
 answers = []
-for file, old, new, test in json.load(sys.stdin):
+for file, old, new, tests in json.load(sys.stdin):
     path = copy / file
     source = path.read_text(encoding="utf-8")
     path.write_text(source.replace(old, new), encoding="utf-8")
-    answers.append(run(test))
+    answers.append(run(tests))
     path.write_text(source, encoding="utf-8")
 print(json.dumps(answers))
