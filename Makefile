@@ -1,4 +1,4 @@
-# make demo, make test: each sets up .venv first, and only once. TORCH_INDEX=… points pip at other builds of PyTorch.
+# make demo, make demo-train, make test: each sets up .venv first, and only once. TORCH_INDEX=… points pip at other builds of PyTorch.
 PYTHON ?= python3
 TORCH_INDEX ?=
 VENV := .venv
@@ -6,9 +6,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO_RUN := out/digits-pixel
 
-.PHONY: demo test lint notebooks clean
+.PHONY: demo demo-train test lint notebooks clean
 
 demo: $(VENV)/.installed
+	$(BIN)/minidiff generate --model digits --grid 4 --out out/digits.png --strip out/denoising.png \
+		"a small red seven on a navy background" "a large yellow 3 on black" "a medium green zero on a white background" \
+		"blue 5, large, white background" "a pink eight" "a small orange two on a teal background" "cyan 9, maroon background" "the digit 4"
+
+demo-train: $(VENV)/.installed
 	$(BIN)/minidiff train digits-pixel --out $(DEMO_RUN) --resume
 	$(BIN)/minidiff generate --model $(DEMO_RUN) --out out/samples.png --strip out/denoising.png --gif out/denoising.gif
 

@@ -26,7 +26,8 @@ def main() -> None:
     arguments = parser.parse_args()
     folder, recipe = arguments.output / arguments.name, RECIPES[arguments.name]
     training = {stage: getattr(recipe, stage).to_dict() for stage in ("vae_training", "text_training", "unet_training")}
-    TextToImage.load(arguments.run, "cpu").save(folder, dtype=torch.float16, notes=training)
+    model = TextToImage.load(arguments.run, "cpu")
+    model.save(folder, dtype=torch.float16, notes={"subject": recipe.subject} | training)
     prompts = [prompt for prompt in recipe.preview_prompts for _ in range(4)]
     samples = TextToImage.load(folder, "cpu").generate(prompts)
     pictures.save_png(pictures.grid(2 * samples - 1, columns=16, scale=2), folder / "samples.png")

@@ -11,9 +11,7 @@ import typer
 
 from minidiff import devices, samplers
 from minidiff.data import pictures
-from minidiff.metrics import digit_judge
-from minidiff.pipelines import PixelDiffusion, TextToImage, folders, load, recipes
-from minidiff.pipelines.evaluation import evaluate_digits
+from minidiff.pipelines import PixelDiffusion, TextToImage, folders, load, recipes, reports
 
 app = typer.Typer(help="Diffusion models from scratch.", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -22,6 +20,7 @@ SAMPLERS = " or ".join(samplers.BY_NAME)
 
 Given = TypeVar("Given")
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto asks MINIDIFF_DEVICE first.")]
+Guidance = Annotated[float | None, typer.Option(help="How strongly to guide; 1 is off.", show_default="the model's")]
 Seed = Annotated[int, typer.Option(help="Picture i is drawn from seed + i.")]
 Steps = Annotated[int | None, typer.Option(help="Steps of the sampler.", show_default="25 with prompts, 100 without")]
 Sampler = Annotated[str | None, typer.Option(help=f"{SAMPLERS}.", show_default="ddim with prompts, ddpm without")]
@@ -60,11 +59,9 @@ def generate(
     out: Annotated[
         Path, typer.Option(help="The picture to write: a .png file, a grid if there is more than one.")
     ] = Path("picture.png"),
-    model: Annotated[str, typer.Option(help=MODELS)] = "digits-pixel",
+    model: Annotated[str, typer.Option(help=MODELS)] = "digits",
     negative: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="How strongly to guide; 1 is off.", show_default="the model's")
-    ] = None,
+    guidance: Guidance = None,
     steps: Steps = None,
     sampler: Sampler = None,
     seed: Seed = 0,
@@ -134,37 +131,24 @@ def generate(
 def evaluate(
     model: Annotated[str, typer.Argument(help=MODELS)],
     count: Annotated[
-        int | None, typer.Option(help="How many pictures to judge.", show_default="1000 with prompts, 512 without")
+        int | None,
+        typer.Option(
+            help="How many pictures to judge.", show_default="1000 of each kind, 200 emoji, 512 without prompts"
+        ),
     ] = None,
+    guidance: Guidance = None,
     steps: Steps = None,
     sampler: Sampler = None,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Judge pictures of digits by a classifier trained on real ones (which takes about a minute)."""
-    pipeline, progress = load(model, device), sys.stderr.isatty()
-    if isinstance(pipeline, PixelDiffusion):
-        samples = pipeline.generate(_or(count, 512), steps=_or(steps, 100), sampler=_or(sampler, "ddpm"), seed=seed)
-        judge = digit_judge.train_judge(device=str(pipeline.device), progress=progress)
-        report = digit_judge.report(judge, 2 * samples - 1)
-        typer.echo(f"the judge names {report.test_accuracy:.1%} of the real test digits rightly")
-        typer.echo(
-            f"it is sure (confidence ≥ 0.9) of {report.real_share:.1%} of the real digits and of {report.sample_share:.1%} of the samples: {report.ratio:.3f} ×"
-        )
-        shares = "  ".join(f"{digit}: {share:.1%}" for digit, share in enumerate(report.class_shares))
-        typer.echo(f"among those samples: {shares}")
-    else:
-        settings = {"steps": _or(steps, 25), "sampler": _or(sampler, "ddim"), "seed": seed}
-        judged = evaluate_digits(pipeline, _or(count, 1000), **settings, progress=progress)
-        typer.echo(f"reconstructions: {judged.reconstruction_psnr:.1f} dB")
-        rows = {"real test pictures": judged.real, "drawn": judged.seen, "drawn, held-out triples": judged.held_out}
-        for name, report in rows.items():
-            shares = ", ".join(
-                f"{attribute} {getattr(report, attribute):.1%}"
-                for attribute in ("everything", "digit", "colour", "background", "size")
-                if getattr(report, attribute) is not None
-            )
-            typer.echo(f"{name}, right of {report.prompts}: {shares}")
+    """Draw pictures and judge them, against what was asked for and beside real ones, by networks that are trained for it on the spot.
+
+    Digits are judged by a classifier of real ones, a minute of one core; emoji by a CLIP with another seed, some minutes.
+    """
+    settings = {"steps": steps, "sampler": sampler, "guidance_scale": guidance, "seed": seed, "device": device}
+    for line in reports.evaluate(model, count, **settings):
+        typer.echo(line)
 
 
 @app.command()

@@ -14,7 +14,8 @@ from torch import Tensor
 from minidiff import guidance, samplers, training
 from minidiff.diffusion import forward, gaussians, losses, oracles, posterior, prediction, schedules
 from minidiff.expressions import Formula
-from minidiff.nets import attention, embeddings
+from minidiff.nets import attention, embeddings, vae
+from minidiff.text import contrastive, encoder
 from minidiff.training import averaging
 
 
@@ -36,7 +37,9 @@ sigma, sigma_1, sigma_2, noise_sigma, variance, tau, eta, gamma = _symbols(
 )
 beta_1, beta_T, offset, t, T, D, steps, warmup, decay = _symbols("beta_1 beta_T offset t T D steps warmup decay")
 d, n, i, j, c, h, s = sp.symbols("d n i j c h s", integer=True, positive=True)
-beta, q, k, value, w, m, u, points, L = map(sp.IndexedBase, ("beta", "q", "k", "value", "w", "m", "u", "p", "L"))
+beta, q, k, value, w, m, u, points, L, fit, target = map(
+    sp.IndexedBase, ("beta", "q", "k", "value", "w", "m", "u", "p", "L", "S", "P")
+)
 DDPM, VDM = "Ho et al. 2020", "Kingma et al. 2021"
 
 
@@ -192,6 +195,15 @@ with sp.evaluate(False):  # sympy must not rearrange what a reader is to recogni
                 averaging.ema_decay, lambda p: averaging.ema_decay(p.decay, p.n), "customary", "08"),
         Formula("training.ema", r"\bar\theta", decay * average + (1 - decay) * current,
                 averaging.ema_update, lambda p: averaging.ema_update(_one(p.average), _one(p.current), p.decay), "Polyak & Juditsky 1992", "08"),
+        # 13: the autoencoder
+        Formula("vae.kl", r"D_{KL}(\mathcal N(m, \mathrm{diag}\,u) \,\|\, \mathcal N(0, 1))", _sum(sp.Add(m[i] ** 2, u[i], -sp.log(u[i]), -1), i, n) / 2,
+                vae.kl, lambda p: vae.kl(torch.tensor(p.m)[None], torch.tensor(p.u).log()[None]), "Kingma & Welling 2014, app. B", "13"),
+        # 14: text
+        Formula("encoder.quick_gelu", r"\mathrm{quickGELU}(x)", x / (1 + sp.exp(-(sp.Float("1.702") * x))),
+                encoder.quick_gelu, lambda p: encoder.quick_gelu(_one(p.x)), "Hendrycks & Gimpel 2016, sec. 2", "14"),
+        Formula("contrastive.info_nce", r"L_{NCE}",
+                _sum(_sum(target[i, j] * sp.Add(sp.log(_sum(sp.exp(fit[i, s]), s, n)), -fit[i, j], sp.log(_sum(sp.exp(fit[s, i]), s, n)), -fit[j, i]), j, n), i, n) / (2 * n),
+                contrastive.info_nce, lambda p: contrastive.info_nce(torch.tensor(p.S), torch.eye(int(p.n), dtype=torch.float64), 1, torch.tensor(p.meaning)), "Radford et al. 2021, fig. 3", "14"),
         # 16: guidance
         Formula("guidance.classifier", r"\hat\varepsilon", eps_pred - scale * sp.sqrt(1 - abar_t) * gradient,
                 guidance.classifier, lambda p: guidance.classifier(_answering(p, p.eps_pred), p.schedule, lambda x, t: p.gradient * x.sum(1), p.scale)(_one(p.x_t), p.t).eps, "Dhariwal & Nichol 2021, eq. 14", "16"),

@@ -102,6 +102,12 @@ def test_info_describes_the_machine_and_a_model(run, model):
     assert "predicts v" in printed
 
 
+def test_evaluate_asks_the_judge_of_the_subject(run, small_model, tmp_path):
+    small_model.save(tmp_path / "cats", notes={"subject": "cats"})
+    code, _ = run("evaluate", tmp_path / "cats")
+    assert "draws cats, and there are judges of digits and emoji only" in code
+
+
 @pytest.mark.slow
 def test_train_leaves_a_model_that_generates_and_can_be_resumed(run, tmp_path):
     words = ("train", "digits-pixel", "--out", tmp_path / "run", "--steps", 2, "--batch-size", 4, "--device", "cpu")
@@ -125,6 +131,7 @@ def test_train_leaves_a_model_that_generates_and_can_be_resumed(run, tmp_path):
         (("train", "digits-pixel", "--device", "tpu"), "unknown device 'tpu'"),
         (("train", "digits-pixel", "--batch-size", "9999"), "a batch of 9999"),
         (("generate", "--out", "x.jpg"), "ends in .png"),
+        (("generate",), "draws what it is told"),
         (("generate", "--model", "nowhere", "--out", "x.png"), "nowhere is no model"),
         (("generate", "--model", "digits-pixel", "--out", "x.png", "--sampler", "magic"), "unknown sampler 'magic'"),
         (("generate", "--model", "digits-pixel", "--out", "x.png", "--steps", "5000"), "room for 1 to 1000 steps"),

@@ -56,8 +56,13 @@ def point(seed: int) -> SimpleNamespace:
     i = draw.randrange(2 * h)
     is_embedding = dict(i=i, j=i % h, h=h)
     generator = lambda: torch.Generator().manual_seed(seed)  # noqa: E731
+    meaning = [
+        draw.randrange(n) for _ in range(n)
+    ]  # of pictures and captions: P spreads each row over what means the same
+    same = [[float(one == other) for other in meaning] for one in meaning]
     return SimpleNamespace(
-        **normal, **positive, **is_embedding, schedule=schedule, T=T, t=t, s=s, d=d, n=n, x_0=draw.uniform(-0.9, 0.9), D=6,
+        **normal, **positive, **is_embedding, schedule=schedule, meaning=meaning, P=torch.tensor([[x / sum(row) for x in row] for row in same], dtype=torch.float64).numpy(),
+        S=torch.randn(n, n, generator=generator(), dtype=torch.float64).numpy(), T=T, t=t, s=s, d=d, n=n, x_0=draw.uniform(-0.9, 0.9), D=6,
         beta_t=schedule.betas[t].item(), alpha_t=schedule.alphas[t].item(), alpha_prev=schedule.alphas[t - 1].item(),
         alpha_bar_t=abar[t], alpha_bar_prev=abar[t - 1], alpha_bar_s=abar[s], alpha_bar_1=abar[1], alpha_bar_T=abar[T],
         beta=schedule.betas.numpy(), beta_1=draw.uniform(1e-4, 1e-2), beta_T=draw.uniform(0.1, 0.5), offset=draw.uniform(0.001, 0.1),

@@ -26,3 +26,14 @@ def to_lab(rgb: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
     xyz = light @ to_xyz.T / to_xyz.sum(dim=1)  # white is red, green and blue together
     x, y, z = torch.where(xyz > _KNEE**3, xyz ** (1 / 3), xyz / (3 * _KNEE**2) + 4 / 29).unbind(-1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-1)
+
+
+def to_rgb(lab: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
+    """The inverse of `to_lab`: sRGB in [0, 1]. A colour that no screen can show is cut off, each channel by itself."""
+    lightness, a, b = lab.unbind(-1)
+    y = (lightness + 16) / 116
+    roots = torch.stack([y + a / 500, y, y - b / 200], dim=-1)
+    xyz = torch.where(roots > _KNEE, roots**3, 3 * _KNEE**2 * (roots - 4 / 29))
+    to_xyz = torch.tensor(_TO_XYZ).to(lab)
+    light = (xyz * to_xyz.sum(dim=1) @ torch.linalg.inv(to_xyz).T).clamp(0, 1)
+    return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)

@@ -1,4 +1,4 @@
-"""A handwritten digit becomes a coloured one on a coloured ground, as large as its scene says, anywhere in the picture."""
+"""A handwritten digit becomes a coloured one on a coloured ground, as large as its scene says, not far from the middle."""
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +8,7 @@ from torch import Tensor
 from minidiff.data.scenes import BACKGROUNDS, COLOURS, RGB, SIZES, Scene
 
 SIDE = 32
+WANDER = 3  # pixels, at most, from the place where the digit would be in the middle, down and across
 
 
 def render(
@@ -22,7 +23,8 @@ def render(
     The grey value of `digit_image`, in [-1, 1] on a background of -1, is the opacity α of the ink:
     $x = b + \alpha\,(c - b)$ for the colour c and the background b. The box around all ink is scaled, antialiased, to
     the height of the size and as wide as the shape asks for, but no wider than the picture. Its upper left corner is
-    at `offset` = (down, right), or wherever it has room, each place as likely as any other, drawn from `generator`.
+    at `offset` = (down, right), anywhere in the picture; or, drawn from `generator`, at most WANDER pixels from where it would be in the
+    middle, down and across, each place as likely as any other.
 
     Raises ValueError where not exactly one of them is given, the digit image is blank, or it would not fit in there.
     """
@@ -34,13 +36,19 @@ def render(
     height, width = ink.shape
     room = (SIDE - height, SIDE - width)
     if offset is None:
-        offset = tuple(int(torch.randint(free + 1, (), generator=generator)) for free in room)
+        offset = tuple(_near_the_middle(free, generator) for free in room)
     if not all(0 <= place <= free for place, free in zip(offset, room, strict=True)):
         raise ValueError(f"a digit of {height}×{width} pixels fits at offsets (0, 0) to {room}, got {offset}")
     down, right = offset
     opacity = F.pad(ink, (right, room[1] - right, down, room[0] - down))
     background, colour = _rgb(BACKGROUNDS[scene.background]), _rgb(COLOURS[scene.colour])
     return background + opacity * (colour - background)
+
+
+def _near_the_middle(free: int, generator: torch.Generator) -> int:
+    """A place in 0…free that is at most WANDER from half of it."""
+    first, last = max(0, -(-free // 2) - WANDER), min(free, free // 2 + WANDER)
+    return int(torch.randint(first, last + 1, (), generator=generator))
 
 
 def _cut_out(ink: Float[Tensor, "h w"]) -> Float[Tensor, "height width"]:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from minidiff.data import recolouring
 from minidiff.data.files import bundled
 
 # Applied one after the other to a caption in small letters. What nobody could tell apart in words becomes the same.
@@ -27,6 +28,66 @@ _SAME = (
     (r"\b(woman and man|man|men|woman|women|person|people)\b(?!')", ""),
 )
 
+COLOURS = tuple(recolouring.COLOURS)
+
+# Fifty things that look different from one another, each in colours that no picture of it has, and that training never shows.
+_NEVER_SHOWN = {
+    "cat": ("red", "orange"),
+    "dog": ("green", "blue"),
+    "horse": ("pink", "brown"),
+    "pig": ("yellow", "purple"),
+    "elephant": ("blue", "purple"),
+    "rabbit": ("brown", "orange"),
+    "bird": ("yellow", "green"),
+    "penguin": ("pink", "red"),
+    "frog": ("red", "orange"),
+    "turtle": ("blue", "purple"),
+    "snake": ("pink", "brown"),
+    "whale": ("yellow", "green"),
+    "fish": ("purple", "pink"),
+    "octopus": ("brown", "orange"),
+    "butterfly": ("yellow", "green"),
+    "snail": ("red", "blue"),
+    "crab": ("orange", "yellow"),
+    "banana": ("green", "blue"),
+    "strawberry": ("pink", "brown"),
+    "pineapple": ("purple", "red"),
+    "carrot": ("blue", "purple"),
+    "tractor": ("pink", "brown"),
+    "pear": ("yellow", "pink"),
+    "cherries": ("green", "purple"),
+    "pizza": ("red", "yellow"),
+    "lollipop": ("green", "blue"),
+    "teapot": ("pink", "brown"),
+    "house": ("orange", "yellow"),
+    "castle": ("blue", "purple"),
+    "tent": ("red", "brown"),
+    "bus": ("green", "pink"),
+    "automobile": ("orange", "purple"),
+    "bicycle": ("red", "orange"),
+    "sailboat": ("green", "blue"),
+    "rocket": ("pink", "brown"),
+    "helicopter": ("red", "orange"),
+    "airplane": ("yellow", "purple"),
+    "umbrella": ("brown", "red"),
+    "balloon": ("yellow", "green"),
+    "guitar": ("pink", "blue"),
+    "trumpet": ("red", "orange"),
+    "camera": ("pink", "brown"),
+    "pencil": ("purple", "orange"),
+    "key": ("blue", "purple"),
+    "scissors": ("yellow", "brown"),
+    "hammer": ("yellow", "green"),
+    "bell": ("pink", "red"),
+    "crown": ("red", "orange"),
+    "star": ("green", "blue"),
+    "dress": ("yellow", "purple"),
+}
+OBJECTS = tuple(_NEVER_SHOWN)
+HELD_OUT: frozenset[tuple[str, str]] = frozenset(
+    (colour, thing) for thing, colours in _NEVER_SHOWN.items() for colour in colours
+)
+
 
 def load() -> tuple[Float[Tensor, "n 3 32 32"], list[str]]:
     """All pictures, float32 in [-1, 1] on white (+1), and their captions; no picture and no caption is there twice.
@@ -37,6 +98,27 @@ def load() -> tuple[Float[Tensor, "n 3 32 32"], list[str]]:
         pixels = torch.from_numpy(arrays["images"])
         captions = [caption.decode() for caption in arrays["captions"].tolist()]
     return pixels.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1, captions
+
+
+def recoloured(
+    images: Float[Tensor, "n 3 32 32"], captions: list[str], colour: str
+) -> tuple[Float[Tensor, "m 3 32 32"], list[str], list[int]]:
+    """Emoji in this colour, with captions that name it: "blue cat". The numbers say which of the given emoji they are.
+
+    A colour in the name gives way to the new one: "red apple" becomes "blue apple". Left out is what black, white or grey is said of,
+    what would have the name of another emoji ("green apple"), and HELD_OUT. Raises ValueError for a colour not in COLOURS.
+    """
+    names = [_in_colour(caption, colour) for caption in captions]
+    known, never = {caption.lower() for caption in captions}, {" ".join(pair) for pair in HELD_OUT}
+    kept = [i for i, name in enumerate(names) if name is not None and name.lower() not in known | never]
+    return recolouring.recoloured(images[kept], colour), [names[i] for i in kept], kept
+
+
+def _in_colour(caption: str, colour: str) -> str | None:
+    if re.search(r"\b(black|white|grey|light)\b", caption):
+        return None
+    named = re.compile(rf"\b({'|'.join(COLOURS)})\b")
+    return named.sub(colour, caption) if named.search(caption) else f"{colour} {caption}"
 
 
 def concept(caption: str) -> str:

@@ -120,8 +120,8 @@ def separate(
     """
     rim = torch.cat([images[:, :, [0, -1]].flatten(2), images[:, :, 1:-1, [0, -1]].flatten(2)], dim=2)
     ground = rim.median(dim=2).values  # (b, 3)
-    grounds = torch.cdist(to_lab(ground), to_lab(_rgb(BACKGROUNDS))).argmin(dim=1)
-    direction = _rgb(COLOURS) - ground[:, None]  # (b, colours, 3)
+    grounds = torch.cdist(to_lab(ground), to_lab(_rgb(BACKGROUNDS).to(images))).argmin(dim=1)
+    direction = _rgb(COLOURS).to(images) - ground[:, None]  # (b, colours, 3)
     square = (direction**2).sum(dim=2, keepdim=True).clamp(min=1e-6)  # a background may be one of the colours
     along = direction @ (images - ground[:, :, None, None]).flatten(2)  # (b, colours, h w)
     opacity = (along / square).clamp(0, 1)
@@ -138,7 +138,7 @@ def as_mnist(ink: Float[Tensor, "b h w"]) -> Float[Tensor, "b 1 h w"]:
     zoom = torch.maximum(bottom - top, right - left) / MNIST_BOX
     across, down = (left + right) / side - 1, (top + bottom) / side - 1  # of the middle, from -1 to 1
     zero = torch.zeros_like(zoom)
-    affine = torch.stack([zoom, zero, across, zero, zoom, down], dim=1).reshape(-1, 2, 3)
+    affine = torch.stack([zoom, zero, across, zero, zoom, down], dim=1).reshape(-1, 2, 3).to(ink)
     grid = F.affine_grid(affine, [len(ink), 1, side, side], align_corners=False)
     return 2 * F.grid_sample(ink[:, None], grid, align_corners=False) - 1
 

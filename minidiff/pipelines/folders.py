@@ -12,7 +12,7 @@ from minidiff.data import files
 from minidiff.training import checkpoint
 
 CONFIG = "config.json"
-BUNDLED = ("digits-pixel",)
+BUNDLED = ("digits", "digits-pixel")
 
 
 def find(model: str | Path) -> Path:

@@ -47,8 +47,13 @@ class CaptionedPictures:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of a text-to-image model and of its three runs."""
+    """The numbers of a text-to-image model and of its three runs.
 
+    `subject` is what it draws, by which it is judged: "digits", "emoji", or another word where nobody can judge. The U-Net's
+    averaged weights are also kept as they are after each `snapshots` steps, so that one can see later what it knew when.
+    """
+
+    subject: str
     vae: VAEConfig
     unet: UNetConfig
     vae_training: TrainConfig
@@ -63,3 +68,4 @@ class Recipe:
     prediction_type: str = "v"
     guidance_scale: float = 3.0
     preview_prompts: tuple[str, ...] = ()
+    snapshots: int | None = None

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from minidiff import devices
 from minidiff.data import digits, emoji, pictures
 from minidiff.data import images as data_images
+from minidiff.metrics.hue import foreground_colour
 from minidiff.nets import UNet, UNetConfig, VAEConfig
 from minidiff.pipelines import folders
 from minidiff.pipelines.ingredients import CaptionedPictures, Recipe
@@ -31,14 +32,16 @@ DIGITS_PIXEL_GUIDANCE = 2.5
 YOUNGER_STEP = 400  # of 2,600: it knows what strokes look like, and hardly what digits do
 
 DIGITS = Recipe(
+    subject="digits",
     vae=VAEConfig.tiny(),
-    unet=UNetConfig.tiny(4, channels=(64, 128), attention=(True, True), patch_size=1, context_dim=128),
+    unet=UNetConfig.tiny(4, channels=(96, 160), attention=(False, True), patch_size=1, context_dim=128),
     vae_training=TrainConfig(steps=6000, batch_size=16, learning_rate=3e-3, checkpoint_every=1000, preview_every=1000),
     text_training=TrainConfig(steps=600, batch_size=128, learning_rate=1e-3, checkpoint_every=200, preview_every=200),
     unet_training=TrainConfig(
-        steps=5000, batch_size=64, learning_rate=1e-3, warmup=200, checkpoint_every=1000, preview_every=1000
+        steps=10_500, batch_size=64, learning_rate=1e-3, warmup=200, checkpoint_every=1000, preview_every=1000
     ),
-    kl_weight=5e-4,
+    kl_weight=3e-5,
+    guidance_scale=5.0,
     vocab_size=700,
     context_length=16,
     text_dim=128,
@@ -56,22 +59,27 @@ DIGITS = Recipe(
 
 EMOJI = replace(
     DIGITS,
-    unet=UNetConfig.tiny(4, channels=(96, 192), attention=(True, True), patch_size=1, context_dim=128),
+    subject="emoji",
+    vae_training=replace(DIGITS.vae_training, steps=4500),
+    text_training=replace(DIGITS.text_training, steps=1000),
     unet_training=TrainConfig(
-        steps=4000, batch_size=128, learning_rate=1e-3, warmup=200, checkpoint_every=500, preview_every=500
+        steps=2800, batch_size=128, learning_rate=1e-3, warmup=200, checkpoint_every=400, preview_every=400
     ),
     vocab_size=2000,
+    guidance_scale=3.0,
+    snapshots=400,
     preview_prompts=(
         "red heart",
         "grinning face",
-        "red apple",
-        "cat face",
         "sailboat",
         "hot beverage",
-        "sun",
-        "green book",
+        "red cat",
+        "blue strawberry",
+        "yellow automobile",
+        "purple elephant",
     ),
 )
+EMOJI_COPIES = 6  # of each emoji as it is, beside up to eight in other colours
 
 
 def train_digits_pixel(
@@ -105,7 +113,7 @@ def train_digits_pixel(
     return PixelDiffusion.load(folder, device)
 
 
-def digits_with_captions(count_per_digit_image: int = 4) -> CaptionedPictures:
+def digits_with_captions(count_per_digit_image: int = 8) -> CaptionedPictures:
     """The training digits, each in `count_per_digit_image` scenes of its own, with all their captions."""
     images, scenes = digits.captioned("train", count_per_digit_image=count_per_digit_image)
     known = {scene: i for i, scene in enumerate(dict.fromkeys(scenes))}
@@ -113,10 +121,23 @@ def digits_with_captions(count_per_digit_image: int = 4) -> CaptionedPictures:
     return CaptionedPictures(images, [digits.captions(scene) for scene in scenes], meanings, full=6)
 
 
-def emoji_with_names() -> CaptionedPictures:
-    """All emoji, each with its name; near-duplicates, such as a man and a woman who do the same, mean the same."""
+def emoji_with_names(copies: int = EMOJI_COPIES) -> CaptionedPictures:
+    """All emoji, each with its name, `copies` times; and once in each other colour, named too, but never as in `emoji.HELD_OUT`.
+
+    Near-duplicates, such as a man and a woman who do the same, mean the same; in another colour, something else. Recoloured pictures
+    that do not come out in the colour that was wanted are left out.
+    """
     images, captions = emoji.load()
-    return _named(images, captions, [emoji.concept(caption) for caption in captions])
+    concepts = [emoji.concept(caption) for caption in captions]
+    pictures_of, names, meanings = [images] * copies, captions * copies, concepts * copies
+    for colour in emoji.COLOURS:
+        changed, new_names, sources = emoji.recoloured(images, captions, colour)
+        seen = foreground_colour((changed + 1) / 2)
+        right = [i for i, name in enumerate(seen) if name == colour]
+        pictures_of.append(changed[right])
+        names += [new_names[i] for i in right]
+        meanings += [f"{colour}: {concepts[sources[i]]}" for i in right]
+    return _named(torch.cat(pictures_of), names, meanings)
 
 
 def folder_with_captions(folder: str | Path, size: int = 32) -> CaptionedPictures:
@@ -148,7 +169,10 @@ def train_recipe(name: str, folder: str | Path, changes: dict, *, device: str = 
     elif name == "emoji":
         recipe, data = EMOJI, emoji_with_names()
     elif Path(name).is_dir():
-        recipe, data = replace(EMOJI, preview_prompts=()), folder_with_captions(name)
+        recipe, data = (
+            replace(EMOJI, subject="pictures", preview_prompts=(), snapshots=None),
+            folder_with_captions(name),
+        )
     else:
         raise ValueError(f"unknown recipe {name!r}: choose {', '.join(RECIPES)}")
     recipe = replace(recipe, unet_training=replace(recipe.unet_training, **changes))

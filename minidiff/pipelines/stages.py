@@ -72,7 +72,7 @@ def train_text_to_image(
         device=device,
         resume=resume,
     )
-    model.save(folder)
+    model.save(folder, notes={"subject": recipe.subject})
     return model
 
 
@@ -179,20 +179,16 @@ def train_unet(
         )
 
     def preview(averaged: nn.Module, step: int) -> None:
-        model = assembled(averaged)
-        samples = model.decode(final(model.sample(recipe.preview_prompts)))
-        pictures.save_png(pictures.grid(2 * samples - 1, columns=4, scale=2), folder / f"samples-{step:06d}.png")
+        if recipe.snapshots is not None and step % recipe.snapshots == 0:
+            assembled(averaged).save(
+                folder / f"model-{step:06d}", dtype=torch.float16, notes={"subject": recipe.subject}
+            )
+        if recipe.preview_prompts:
+            model = assembled(averaged)
+            samples = model.decode(final(model.sample(recipe.preview_prompts)))
+            pictures.save_png(pictures.grid(2 * samples - 1, columns=4, scale=2), folder / f"samples-{step:06d}.png")
 
-    trained = train(
-        network,
-        loss,
-        latents,
-        config,
-        folder,
-        device=device,
-        resume=resume,
-        preview=preview if recipe.preview_prompts else None,
-    )
+    trained = train(network, loss, latents, config, folder, device=device, resume=resume, preview=preview)
     return assembled(trained)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -23,7 +23,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     text = {key: json.dumps(value) for key, value in (metadata or {}).items()}
-    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, partial, metadata=text)
+    content = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    partial.write_bytes(save(content, metadata=text))  # safetensors' own files can be read by their owner alone
     os.replace(partial, path)
 
 

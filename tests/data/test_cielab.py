@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from minidiff.data.cielab import to_lab
+from minidiff.data.cielab import to_lab, to_rgb
 
 
 def lab(*rgb: float) -> list[float]:
@@ -36,3 +36,13 @@ def test_the_two_branches_of_both_curves_meet():
 
 def test_what_is_no_colour_is_clamped():
     assert lab(-0.5, 1.5, 0.0) == lab(0.0, 1.0, 0.0)
+
+
+def test_the_way_back_is_the_inverse(generator):
+    rgb = torch.rand(2000, 3, dtype=torch.float64, generator=generator)
+    torch.testing.assert_close(to_rgb(to_lab(rgb)), rgb, atol=1e-9, rtol=0)
+
+
+def test_what_no_screen_shows_is_cut_off():
+    too_green = to_rgb(torch.tensor([80.0, -200.0, 100.0], dtype=torch.float64))
+    assert ((too_green >= 0) & (too_green <= 1)).all()

@@ -76,14 +76,17 @@ def test_a_digit_wider_than_the_picture_is_narrowed_not_cut():
     assert (ink[28:] < 0.01).all()
 
 
-def test_every_place_with_room_is_as_likely_as_any_other(generator):
-    scene = Scene(0, "red", "black", "large")
-    counts = torch.zeros(5, 5)
-    for _ in range(2500):
+@pytest.mark.parametrize(("size", "first", "last"), [("large", 0, 4), ("medium", 3, 9), ("small", 6, 12)])
+def test_every_place_near_the_middle_is_as_likely_as_any_other(size, first, last, generator):
+    """At most 3 pixels from the middle, and a large digit has no more than 4 pixels to move in."""
+    scene, places = Scene(0, "red", "black", size), last - first + 1
+    counts = torch.zeros(32, 32)
+    for _ in range(100 * places**2):
         ink = opacity(render(square(), scene, generator=generator), scene) > 0.5
         counts[ink.any(1).nonzero()[0, 0], ink.any(0).nonzero()[0, 0]] += 1
-    deviation = (2500 * 1 / 25 * 24 / 25) ** 0.5
-    assert (counts - 100).abs().max() < 4 * deviation
+    inside = counts[first : last + 1, first : last + 1]
+    assert inside.sum() == counts.sum()
+    assert (inside - 100).abs().max() < 4.5 * (100 * (1 - 1 / places**2)) ** 0.5
 
 
 def test_the_generator_alone_decides():

@@ -13,6 +13,7 @@ from PIL import Image
 
 from minidiff.data import emoji
 from minidiff.data.files import bundled
+from minidiff.metrics.hue import foreground_colour
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +156,39 @@ def test_writing_the_bundled_arrays_gives_the_bundled_file(build, tmp_path: Path
     with np.load(bundled("emoji.npz")) as arrays:
         build["write_npz"](dict(arrays), tmp_path / "emoji.npz")
     assert (tmp_path / "emoji.npz").read_bytes() == bundled("emoji.npz").read_bytes()
+
+
+def test_a_hundred_pairs_are_held_out_and_are_no_emoji(loaded):
+    assert len(emoji.HELD_OUT) == 100
+    assert len(emoji.OBJECTS) == 50
+    captions = {caption.lower() for caption in loaded[1]}
+    assert set(emoji.OBJECTS) <= captions
+    assert not {f"{colour} {thing}" for colour, thing in emoji.HELD_OUT} & captions
+    for i, colour in enumerate(emoji.COLOURS):
+        assert 12 <= sum(pair[0] == colour for pair in emoji.HELD_OUT) <= 13, (i, colour)
+
+
+def test_no_object_is_held_out_in_the_colour_that_it_has(loaded):
+    images, captions = loaded
+    seen = foreground_colour((images[[captions.index(thing) for thing in emoji.OBJECTS]] + 1) / 2)
+    assert not {(colour, thing) for colour, thing in zip(seen, emoji.OBJECTS, strict=True)} & emoji.HELD_OUT
+
+
+@pytest.mark.parametrize("colour", ["red", "blue"])
+def test_recoloured_emoji_never_show_what_is_held_out(loaded, colour):
+    images, captions = loaded
+    changed, names, sources = emoji.recoloured(images, captions, colour)
+    assert len(changed) == len(names) == len(sources) > 1500
+    held_out = {f"{colour} {thing}" for held, thing in emoji.HELD_OUT if held == colour}
+    assert held_out
+    assert not held_out & set(names)
+    assert not set(names) & set(captions)
+    assert all(colour in name.split() for name in names)
+
+
+def test_a_colour_in_the_name_gives_way():
+    captions = ["red apple", "green apple", "cat face", "black cat", "hollow red circle"]
+    _, names, sources = emoji.recoloured(torch.zeros(5, 3, 32, 32), captions, "blue")
+    assert names == ["blue apple", "blue apple", "blue cat face", "hollow blue circle"]
+    assert sources == [0, 1, 2, 4]
+    assert "green apple" not in emoji.recoloured(torch.zeros(5, 3, 32, 32), captions, "green")[1]

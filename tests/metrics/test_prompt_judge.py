@@ -35,7 +35,8 @@ def test_colour_background_and_size_of_real_pictures_are_read(real):
 
 def test_they_are_read_from_soft_and_noisy_pictures_too(real):
     images, scenes = real
-    soft = prompt_judge.softened(prompt_judge.softened(images, seeded()), seeded())
+    generator = seeded()
+    soft = prompt_judge.softened(prompt_judge.softened(images, generator), generator)
     psnr = -10 * ((soft - images) ** 2).mean((1, 2, 3)).log10()
     assert 25 < psnr.mean() < 35
     shares = share(SEVENS, soft, scenes)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minidiff.data import digits, pictures
+from minidiff.data import digits, emoji, pictures
 from minidiff.nets import UNetConfig, VAEConfig
 from minidiff.pipelines import TextToImage, recipes, stages
 from minidiff.pipelines.ingredients import CaptionedPictures, Recipe
@@ -13,6 +13,7 @@ from minidiff.training import TrainConfig
 
 SHORT = TrainConfig(steps=2, batch_size=4, checkpoint_every=1, preview_every=1)
 SMALL = Recipe(
+    subject="digits",
     vae=VAEConfig.tiny(channels=(8, 8, 16), norm_groups=4),
     unet=UNetConfig.tiny(4, channels=(16, 16), attention=(True, True), heads=2, patch_size=1, context_dim=16),
     vae_training=SHORT,
@@ -99,11 +100,24 @@ def test_training_never_sees_what_is_held_out():
     assert set(same) == {data.captions[0][0]}
 
 
-def test_emoji_that_nobody_could_tell_apart_mean_the_same():
-    data = recipes.emoji_with_names()
-    assert len(data) == 1631
+def test_emoji_that_nobody_could_tell_apart_mean_the_same_and_held_out_pairs_are_never_shown():
+    data = recipes.emoji_with_names(copies=2)
     by_caption = {captions[0]: meaning for captions, meaning in zip(data.captions, data.meanings.tolist(), strict=True)}
+    assert sum(captions == ("red heart",) for captions in data.captions) == 2
     assert by_caption["man running"] == by_caption["woman running"] != by_caption["red heart"]
+    assert by_caption["yellow man running"] == by_caption["yellow woman running"] != by_caption["man running"]
+    assert not {f"{colour} {thing}" for colour, thing in emoji.HELD_OUT} & by_caption.keys()
+    assert len(by_caption) > 7 * 1631
+
+
+def test_snapshots_are_models_of_what_was_known_then(data, tmp_path):
+    recipe = replace(SMALL, snapshots=2, unet_training=replace(SHORT, steps=4))
+    stages.train_text_to_image(recipe, data, tmp_path, device="cpu")
+    early, late = (tmp_path / "3-unet" / f"model-{step:06d}" for step in (2, 4))
+    assert sorted(path.name for path in (tmp_path / "3-unet").glob("model-*")) == [early.name, late.name]
+    drawn = [TextToImage.load(folder, "cpu").generate(["a red seven"], steps=2) for folder in (early, late, tmp_path)]
+    assert (drawn[0] - drawn[1]).abs().max() > 1e-4
+    assert_close(drawn[1], drawn[2], atol=2e-2, rtol=0)
 
 
 def test_a_folder_of_captioned_pictures_can_be_learned_from(tmp_path):

@@ -95,6 +95,12 @@ def test_files_are_whole_or_the_old_ones(tmp_path, monkeypatch):
     assert (tmp_path / "config.json").read_text().startswith("{")
 
 
+def test_weights_can_be_read_by_whoever_may_read_other_new_files(tmp_path):
+    write_tensors(tmp_path / "w.safetensors", {"w": torch.zeros(1)})
+    (tmp_path / "other").touch()
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_missing_or_broken_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"no x\.safetensors"):
         read_tensors(tmp_path / "x.safetensors")

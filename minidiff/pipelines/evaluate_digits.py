@@ -41,19 +41,18 @@ def evaluate_digits(
     model: TextToImage,
     count: int = 1000,
     *,
-    steps: int = 25,
-    sampler: str = "ddim",
     seed: int = 0,
     progress: bool = False,
+    **settings,
 ) -> DigitsReport:
-    """Draw `count` prompts of each kind and judge them. Raises ValueError as `TextToImage.generate` does."""
+    """Draw `count` prompts of each kind and judge them; `settings` go to `TextToImage.generate`. Raises ValueError as that does."""
     judge = train_prompt_judge(device=str(model.device), progress=progress)
     real, scenes = digits.captioned("test", count_per_digit_image=2, seed=seed)
     real = (real.float() + 1) / 2
 
     def judged(held_out: bool) -> PromptReport:
         prompts = prompts_of(count, held_out=held_out, seed=seed)
-        return judge(model.generate(prompts, steps=steps, sampler=sampler, seed=seed), prompts)
+        return judge(model.generate(prompts, seed=seed, **settings), prompts)
 
     reconstructions = torch.cat([model.decode(model.encode(part)) for part in real.split(250)])
     return DigitsReport(
