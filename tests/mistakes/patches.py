@@ -74,6 +74,10 @@ RECOUNT = "tests/text/test_bpe.py::test_learning_is_counting_everything_after_ev
 MARK = "tests/text/test_bpe.py::test_words_seen_twice_become_whole_and_new_ones_fall_into_known_pieces"
 CAPTIONED = "tests/data/test_captioned.py::test_training_never_shows_a_held_out_triple_and_shows_every_other"
 EMOJI = "tests/data/test_emoji.py::test_shapes_and_range"
+NEVER_SHOWN = "tests/data/test_emoji.py::test_recoloured_emoji_never_show_what_is_held_out"
+RECOLOURED = "tests/data/test_recolouring.py::test_one_colour_becomes_just_the_one_that_is_listed"
+OTHERS_STAY = "tests/data/test_recolouring.py::test_other_colours_stay"
+LAB_INVERSE = "tests/data/test_cielab.py::test_the_way_back_is_the_inverse"
 CLIP = "tests/metrics/test_clip_score.py::test_the_nearest_direction_is_the_best_caption"
 INK = "tests/data/test_drawing.py::test_grey_mixes_the_two_by_its_value"
 
@@ -157,6 +161,10 @@ MISTAKES = [
     Patch("bpe: each word counted once", BPE, "frequencies = list(counts.values())", "frequencies = [1] * len(counts)", RECOUNT),
     Patch("bpe: no mark at the end of a word", BPE, "return (*symbols, last + END_OF_WORD)", "return (*symbols, last)", MARK),
     Patch("held-out triples shown in training", "minidiff/data/digits.py", '"train": (False,)', '"train": (False, True)', CAPTIONED),
+    Patch("held-out pairs of colour and thing are shown", "minidiff/data/emoji.py", "not in known | never", "not in known", NEVER_SHOWN),
+    Patch("a hue in degrees taken for radians", "minidiff/data/recolouring.py", "angle = torch.deg2rad(new_hue + ", "angle = (new_hue + ", RECOLOURED),
+    Patch("every colour moves, not the main one", "minidiff/data/recolouring.py", "(votes > 0) & (away.abs() <= _REACH)", "votes > 0", OTHERS_STAY),
+    Patch("sRGB's curve inverted the wrong way", "minidiff/data/cielab.py", "light ** (1 / 2.4)", "light**2.4", LAB_INVERSE),
     Patch("22: emoji in [0, 1]", "minidiff/data/emoji.py", ".float() / 127.5 - 1, captions", ".float() / 255, captions", EMOJI),
     Patch("22: a grey value in [-1, 1] taken for an opacity", "minidiff/data/drawing.py", "(digit_image[0] + 1) / 2", "digit_image[0]", INK),
     Patch("the best picture of a caption for the best caption of a picture", "minidiff/metrics/clip_score.py", ".argmax(dim=1)", ".argmax(dim=0)", CLIP),
