@@ -137,6 +137,7 @@ def test_train_leaves_a_model_that_generates_and_can_be_resumed(run, tmp_path):
         (("generate", "--model", "digits-pixel", "--out", "x.png", "--steps", "5000"), "room for 1 to 1000 steps"),
         (("generate", "--model", "digits-pixel", "--out", "x.png", "--count", "0"), "at least 1 picture"),
         (("evaluate", "nowhere"), "nowhere is no model"),
+        (("evaluate", "digits-pixel", "--count", "0"), "at least 1 picture"),
     ],
 )
 def test_a_user_s_mistake_gets_one_line_that_helps(run, words, message, tmp_path, monkeypatch):

@@ -94,6 +94,20 @@ class Downsample(nn.Module):
         return self.conv(x)
 
 
+class AsymmetricDownsample(nn.Module):
+    """Half the height and width, by a 3×3 convolution of stride 2, padded by one on the right and at the bottom alone.
+
+    Pixel i of the output sees pixels 2i, 2i + 1 and 2i + 2 of the input, where `Downsample` begins at 2i - 1.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, kernel_size=3, stride=2)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c half_h half_w"]:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))  # left, right, top, bottom
+
+
 class Upsample(nn.Module):
     """Twice the height and width: every pixel becomes four, which a 3×3 convolution then smooths."""
 

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from minidiff.nets.attention import attention_weights
-from minidiff.nets.blocks import ResidualBlock, Upsample
+from minidiff.nets.blocks import AsymmetricDownsample, ResidualBlock, Upsample
 from minidiff.nets.config import Config
 
 
@@ -101,20 +101,6 @@ def sample(
     else:
         raise ValueError(f"one generator a picture: got {len(generator)} generators for {len(mean)} pictures")
     return mean + (0.5 * log_variance).exp() * eps.to(mean.device)
-
-
-class AsymmetricDownsample(nn.Module):
-    """Half the height and width, by a 3×3 convolution of stride 2, padded by one on the right and at the bottom alone.
-
-    Pixel i of the output sees pixels 2i, 2i + 1 and 2i + 2 of the input, where `blocks.Downsample` begins at 2i - 1.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, kernel_size=3, stride=2)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c half_h half_w"]:
-        return self.conv(F.pad(x, (0, 1, 0, 1)))  # left, right, top, bottom
 
 
 class PixelAttention(nn.Module):

@@ -30,7 +30,7 @@ def evaluate(
     given = {"steps": steps, "sampler": sampler, "guidance_scale": guidance_scale}
     settings = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
     if config["kind"] == PixelDiffusion.KIND:
-        return _of_pixels(PixelDiffusion.load(folder, device), count or 512, settings)
+        return _of_pixels(PixelDiffusion.load(folder, device), count, settings)
     judges = {"digits": _of_digits, "emoji": _of_emoji}
     subject = config.get("subject")
     if subject not in judges:
@@ -38,8 +38,8 @@ def evaluate(
     return judges[subject](TextToImage.load(folder, device), count, settings)
 
 
-def _of_pixels(model: PixelDiffusion, count: int, settings: dict) -> list[str]:
-    samples = model.generate(count, **settings)
+def _of_pixels(model: PixelDiffusion, count: int | None, settings: dict) -> list[str]:
+    samples = model.generate(512 if count is None else count, **settings)
     judge = digit_judge.train_judge(device=str(model.device), progress=sys.stderr.isatty())
     report = digit_judge.report(judge, 2 * samples - 1)
     shares = "  ".join(f"{digit}: {share:.1%}" for digit, share in enumerate(report.class_shares))
@@ -51,7 +51,7 @@ def _of_pixels(model: PixelDiffusion, count: int, settings: dict) -> list[str]:
 
 
 def _of_digits(model: TextToImage, count: int | None, settings: dict) -> list[str]:
-    judged = evaluate_digits(model, count or 1000, progress=sys.stderr.isatty(), **settings)
+    judged = evaluate_digits(model, 1000 if count is None else count, progress=sys.stderr.isatty(), **settings)
     lines = [f"reconstructions: {judged.reconstruction_psnr:.2f} dB"]
     rows = {"real test pictures": judged.real, "drawn": judged.seen, "drawn, held-out triples": judged.held_out}
     for name, report in rows.items():

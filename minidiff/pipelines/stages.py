@@ -179,12 +179,10 @@ def train_unet(
         )
 
     def preview(averaged: nn.Module, step: int) -> None:
+        model = assembled(averaged)
         if recipe.snapshots is not None and step % recipe.snapshots == 0:
-            assembled(averaged).save(
-                folder / f"model-{step:06d}", dtype=torch.float16, notes={"subject": recipe.subject}
-            )
+            model.save(folder / f"model-{step:06d}", dtype=torch.float16, notes={"subject": recipe.subject})
         if recipe.preview_prompts:
-            model = assembled(averaged)
             samples = model.decode(final(model.sample(recipe.preview_prompts)))
             pictures.save_png(pictures.grid(2 * samples - 1, columns=4, scale=2), folder / f"samples-{step:06d}.png")
 

@@ -57,7 +57,7 @@ def test_a_grey_picture_is_dyed():
     assert foreground_colour((recoloured(disc(0.2, 0.2, 0.2), "green") + 1) / 2) == ["green"]
 
 
-def test_what_is_lighter_stays_lighter(objects):
+def test_what_is_lighter_stays_lighter():
     """The order of lightness inside the main colour is that of before: shading survives."""
     two = disc(0.8, -0.7, -0.8)
     two[:, :, 8:12] -= torch.tensor([0.3, 0.1, 0.1])[:, None, None] * (two[:, :, 8:12] < 0.9).any(1)

@@ -178,8 +178,8 @@ MISTAKES = [
     Patch("19: scale forgotten before decoding", VAE, "self.decode(z / self.config.latent_scale)", "self.decode(z)", ROUND_TRIP),
     Patch("19: multiplied on both sides", VAE, "z / self.config.latent_scale", "z * self.config.latent_scale", SCALED),
     Patch("19: decoded with the scale while training", AUTOENCODING, "vae.decode(z)", "vae.from_latents(z)", ELBO),
-    Patch("VAE: padded on all sides before the stride", VAE, "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 1, 1, 1))", PADDED),
-    Patch("VAE: padded on the left and at the top", VAE, "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", PADDED),
+    Patch("VAE: padded on all sides before the stride", "minidiff/nets/blocks.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 1, 1, 1))", PADDED),
+    Patch("VAE: padded on the left and at the top", "minidiff/nets/blocks.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", PADDED),
     Patch("VAE: KL summed where the error is averaged", AUTOENCODING, ".mean() / z[0].numel()", ".mean()", PER_NUMBER),
 ]  # fmt: skip
 
@@ -207,5 +207,5 @@ EQUIVALENTS = [
     Patch("KL by way of expm1", VAE, "log_variance.exp() - log_variance - 1", "torch.expm1(log_variance) - log_variance", VAE_KL),
     Patch("KL as a mean times the number of dimensions", VAE, ".flatten(1).sum(dim=1)", ".flatten(1).mean(dim=1) * mean[0].numel()", VAE_KL),
     Patch("latents divided by 1/scale", VAE, "return self.config.latent_scale * z", "return z / (1 / self.config.latent_scale)", SCALED),
-    Patch("padded by two on the left and at the top, the first row and column dropped", VAE, "self.conv(F.pad(x, (0, 1, 0, 1)))", "self.conv(F.pad(x, (2, 1, 2, 1)))[..., 1:, 1:]", PADDED),
+    Patch("padded by two on the left and at the top, the first row and column dropped", "minidiff/nets/blocks.py", "self.conv(F.pad(x, (0, 1, 0, 1)))", "self.conv(F.pad(x, (2, 1, 2, 1)))[..., 1:, 1:]", PADDED),
 ]  # fmt: skip
