@@ -17,7 +17,8 @@ LATEX = {
     "eps": r"\varepsilon", "eps_pred": r"\varepsilon_\theta", "x_0_pred": r"\hat x_0", "v_pred": r"\hat v",
     "mean": r"\mu", "mean_1": r"\mu_1", "mean_2": r"\mu_2", "sigma": r"\sigma", "sigma_1": r"\sigma_1", "sigma_2": r"\sigma_2",
     "noise_sigma": r"\varsigma", "tau": r"\tau", "eta": r"\eta", "gamma": r"\gamma", "variance": r"\Sigma",
-    "eps_null": r"\varepsilon_\varnothing", "eps_cond": r"\varepsilon_c", "eps_worse": r"\varepsilon_-", "scale": "s",
+    "eps_null": r"\varepsilon_\varnothing", "eps_cond": r"\varepsilon_c", "eps_worse": r"\varepsilon_-", "scale": "s", "eps_1": r"\varepsilon_1", "eps_2": r"\varepsilon_2", "eps_3": r"\varepsilon_3", "eps_s": r"\varepsilon_s'",
+    "x_0_last": r"\hat x_0'", "step": "h", "last_step": "h'", "karras_sigma_t": r"\hat\sigma_t", "karras_sigma_s": r"\hat\sigma_s",
     "gradient": r"\nabla_{x_t} \log p(y \mid x_t)", "offset": "s", "start": "a", "end": "b", "steps": "n", "warmup": "w", "decay": "d", "average": r"\bar\theta", "current": r"\theta", "value": "v",
 }  # fmt: skip
 

@@ -36,6 +36,8 @@ sigma, sigma_1, sigma_2, noise_sigma, variance, tau, eta, gamma = _symbols(
     "sigma sigma_1 sigma_2 noise_sigma variance tau eta gamma"
 )
 beta_1, beta_T, offset, t, T, D, steps, warmup, decay = _symbols("beta_1 beta_T offset t T D steps warmup decay")
+eps_1, eps_2, eps_3, eps_s, x_0_last = sp.symbols("eps_1 eps_2 eps_3 eps_s x_0_last", real=True)
+step, last_step, karras_sigma_t, karras_sigma_s = _symbols("step last_step karras_sigma_t karras_sigma_s")
 d, n, i, j, c, h, s = sp.symbols("d n i j c h s", integer=True, positive=True)
 beta, q, k, value, w, m, u, points, L, fit, target = map(
     sp.IndexedBase, ("beta", "q", "k", "value", "w", "m", "u", "p", "L", "S", "P")
@@ -82,6 +84,9 @@ with sp.evaluate(False):  # sympy must not rearrange what a reader is to recogni
     )
     _posterior_variance = (1 - abar_prev) / (1 - abar_t) * beta_t
     _snr = abar_t / (1 - abar_t)
+    _stretch = sp.sqrt(abar_s / abar_t)
+    _extrapolated = x_0_pred + step / (2 * last_step) * (x_0_pred - x_0_last)
+    _down = karras_sigma_s**2 / karras_sigma_t
     _sigma_t = eta * sp.sqrt((1 - abar_s) / (1 - abar_t)) * sp.sqrt(1 - abar_t / abar_s)
 
     # fmt: off
@@ -195,6 +200,26 @@ with sp.evaluate(False):  # sympy must not rearrange what a reader is to recogni
                 averaging.ema_decay, lambda p: averaging.ema_decay(p.decay, p.n), "customary", "08"),
         Formula("training.ema", r"\bar\theta", decay * average + (1 - decay) * current,
                 averaging.ema_update, lambda p: averaging.ema_update(_one(p.average), _one(p.current), p.decay), "Polyak & Juditsky 1992", "08"),
+        # 09: DDIM
+        Formula("samplers.ddim", "x_s", sp.Add(sp.sqrt(abar_s) * ((x_t - sp.sqrt(1 - abar_t) * eps_pred) / sp.sqrt(abar_t)), sp.sqrt(sp.Add(1, -abar_s, -(_sigma_t**2))) * eps_pred, _sigma_t * z),
+                samplers.ddim, lambda p: _sampler_step(p, samplers.ddim, p.s, eta=p.eta), "Song et al. 2021 (DDIM), eq. 12 and 16", "09"),
+        # 10: multistep samplers
+        Formula("samplers.plms", "x_s", _stretch * x_t + (sp.sqrt(1 - abar_s) - _stretch * sp.sqrt(1 - abar_t)) * (sp.Add(55 * eps_pred, -59 * eps_1, 37 * eps_2, -9 * eps_3) / 24),
+                samplers.plms, lambda p: _sampler_step(p, samplers.plms, p.s, history=[(p.t + 0.3 * k, prediction.Prediction(_one(0.0), _one(e))) for k, e in ((3, p.eps_3), (2, p.eps_2), (1, p.eps_1))]),
+                "Liu et al. 2022, eq. 9 and 12", "10"),
+        Formula("samplers.dpm_solver_pp", "x_s", sp.sqrt((1 - abar_s) / (1 - abar_t)) * x_t + sp.sqrt(abar_s) * (1 - sp.exp(-step)) * _extrapolated,
+                samplers.dpm_solver_pp, lambda p: _two_steps(p), "Lu et al. 2022 (DPM-Solver++), alg. 2", "10"),
+        Formula("samplers.dpm_solver_pp_sde", "x_s", sp.Add(sp.sqrt((1 - abar_s) / (1 - abar_t)) * sp.exp(-step) * x_t, sp.sqrt(abar_s) * (1 - sp.exp(-2 * step)) * _extrapolated, sp.sqrt(1 - abar_s) * sp.sqrt(1 - sp.exp(-2 * step)) * z),
+                samplers.dpm_solver_pp, lambda p: _two_steps(p, stochastic=True), "Lu et al. 2022 (DPM-Solver++), app. D", "10"),
+        # 11: score, SDE, ODE
+        Formula("schedules.karras_sigma", r"\hat\sigma_t", sp.sqrt((1 - abar_t) / abar_t),
+                schedules.NoiseSchedule.karras_sigmas.fget, lambda p: p.schedule.karras_sigmas[p.t], "Karras et al. 2022, tab. 1", "11"),
+        Formula("samplers.euler", "x_s", sp.sqrt(abar_s) * (x_t / sp.sqrt(abar_t) + (karras_sigma_s - karras_sigma_t) * eps_pred),
+                samplers.euler, lambda p: _sampler_step(p, samplers.euler, p.s), "Karras et al. 2022, alg. 2", "11"),
+        Formula("samplers.euler_ancestral", "x_s", sp.sqrt(abar_s) * sp.Add(x_t / sp.sqrt(abar_t), (_down - karras_sigma_t) * eps_pred, sp.sqrt(karras_sigma_s**2 - _down**2) * z),
+                samplers.euler_ancestral, lambda p: _sampler_step(p, samplers.euler_ancestral, p.s), "Song et al. 2021 (SDE), app. F", "11"),
+        Formula("samplers.heun", "x_s", sp.sqrt(abar_s) * (x_t / sp.sqrt(abar_t) + (karras_sigma_s - karras_sigma_t) * ((eps_pred + eps_s) / 2)),
+                samplers.heun, lambda p: _heun_step(p), "Karras et al. 2022, alg. 1", "11"),
         # 13: the autoencoder
         Formula("vae.kl", r"D_{KL}(\mathcal N(m, \mathrm{diag}\,u) \,\|\, \mathcal N(0, 1))", _sum(sp.Add(m[i] ** 2, u[i], -sp.log(u[i]), -1), i, n) / 2,
                 vae.kl, lambda p: vae.kl(torch.tensor(p.m)[None], torch.tensor(p.u).log()[None]), "Kingma & Welling 2014, app. B", "13"),
@@ -227,7 +252,24 @@ def _guided(p: SimpleNamespace) -> Tensor:
     return guided(_one(p.x_t), p.t).eps
 
 
-def _sampler_step(p: SimpleNamespace, sampler: Callable, s: int, **choices: float) -> Tensor:
+def _two_steps(p: SimpleNamespace, **choices: bool) -> Tensor:
+    """One step of DPM-Solver++ from t to s, where the denoiser answers x_0_pred, and answered x_0_last one level higher."""
+    denoise = lambda x_t, t: prediction.from_x_0(p.schedule, x_t, torch.full_like(x_t, p.x_0_pred), t)  # noqa: E731
+    before = [(p.t + 1, prediction.Prediction(_one(p.x_0_last), _one(0.0)))]
+    run = samplers.dpm_solver_pp(
+        denoise, p.schedule, _one(p.x_t), [p.t, p.s], history=before, generator=p.generator(), **choices
+    )
+    return samplers.final(run)
+
+
+def _heun_step(p: SimpleNamespace) -> Tensor:
+    """One step of Heun's method, where the denoiser answers eps_pred at t and eps_s at s."""
+    answers = {p.t: _answering(p, p.eps_pred), p.s: _answering(p, p.eps_s)}
+    denoise = lambda x_t, t: answers[t](x_t, t)  # noqa: E731
+    return samplers.final(samplers.heun(denoise, p.schedule, _one(p.x_t), [p.t, p.s]))
+
+
+def _sampler_step(p: SimpleNamespace, sampler: Callable, s: int, **choices: object) -> Tensor:
     """One step down from t to s, where the denoiser answers eps_pred and the noise is p.z."""
     denoise = _answering(p, p.eps_pred)
     return samplers.final(sampler(denoise, p.schedule, _one(p.x_t), [p.t, s], generator=p.generator(), **choices))

@@ -152,3 +152,52 @@ def test_a_user_s_mistake_gets_one_line_that_helps(run, words, message, tmp_path
 
 def test_help_names_every_command(run):
     assert all(name in run("--help")[1] for name in ("train", "generate", "evaluate", "info"))
+
+
+def test_edit_inpaint_and_outpaint_write_pictures_and_note_how(run, small_model, tmp_path):
+    small_model.save(tmp_path / "model")
+    pictures.save_png(Image.new("RGB", (32, 32), "red"), tmp_path / "red.png")
+    half = Image.new("L", (32, 32), 0)
+    half.paste(255, (0, 0, 16, 32))
+    half.save(tmp_path / "mask.png")
+    common = ("--model", tmp_path / "model", "--steps", 3, "--scale", 1, "--device", "cpu")
+    for words, size in (
+        (("edit", "--strength", 0.5, "--count", 2), (34, 16)),
+        (("inpaint", "--mask", tmp_path / "mask.png"), (16, 16)),
+        (("inpaint", "--box", 0, 0, 16, 32, "--resampling", 2), (16, 16)),
+        (("outpaint", "--padding", 8), (32, 32)),
+    ):
+        command, *options = words
+        out = tmp_path / f"{command}.png"
+        code, printed = run(command, tmp_path / "red.png", "a blue two", *options, *common, "--out", out)
+        assert code == 0, printed
+        with Image.open(out) as picture:
+            assert picture.size == size
+            kept = [picture.getpixel((x, y)) for x in range(8, 16) for y in range(16)]
+        if command == "inpaint":
+            assert set(kept) == {(255, 0, 0)}
+        assert pictures.read_notes(out)["prompt"] == "a blue two"
+
+
+def test_what_cannot_be_edited_gets_one_line(run, model, small_model, tmp_path):
+    small_model.save(tmp_path / "text")
+    for name, size in (("red.png", 32), ("small.png", 16)):
+        pictures.save_png(Image.new("RGB", (size, size), "red"), tmp_path / name)
+    red, use = tmp_path / "red.png", ("--model", tmp_path / "text", "--steps", 2, "--out", tmp_path / "out.png")
+    for words, message in (
+        (("edit", red, "a two", "--strength", 0, *use), "strength must lie in (0, 1]"),
+        (("edit", tmp_path / "none.png", "a two", *use), "cannot read the picture"),
+        (("edit", red, "a two", "--model", model), "knows no prompts"),
+        (("edit", red, "a two", *use, "--count", 0), "count must be at least 1"),
+        (("inpaint", red, "a two", *use), "--mask FILE or by --box"),
+        (
+            ("inpaint", red, "a two", *use, "--mask", tmp_path / "small.png"),
+            "as large as the picture, 32×32; got 16×16",
+        ),
+        (("inpaint", red, "a two", *use, "--box", 8, 8, 8, 16), "a box is left, top, right, bottom"),
+        (("outpaint", red, "a two", *use, "--padding", 0), "padding must add pixels"),
+    ):
+        code, _ = run(*words)
+        assert str(code).startswith("minidiff: ")
+        assert message in code
+    assert not (tmp_path / "out.png").exists()

@@ -37,6 +37,11 @@ def point(seed: int) -> SimpleNamespace:
             "eps_null",
             "eps_cond",
             "eps_worse",
+            "eps_1",
+            "eps_2",
+            "eps_3",
+            "eps_s",
+            "x_0_last",
             "scale",
             "gradient",
             "x_0_pred",
@@ -52,6 +57,9 @@ def point(seed: int) -> SimpleNamespace:
         name: draw.uniform(0.3, 2)
         for name in ["sigma", "sigma_1", "sigma_2", "noise_sigma", "variance", "tau", "gamma"]
     }
+    half_log_snr = (0.5 * schedule.snr.log()).tolist()
+    positive |= {"step": half_log_snr[s] - half_log_snr[t], "last_step": half_log_snr[t] - half_log_snr[t + 1]}
+    positive |= {f"karras_sigma_{at}": ((1 - abar[level]) / abar[level]) ** 0.5 for at, level in (("t", t), ("s", s))}
     d, n, h = 3, 4, 3
     i = draw.randrange(2 * h)
     is_embedding = dict(i=i, j=i % h, h=h)

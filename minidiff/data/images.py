@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -94,6 +94,36 @@ def read(path: str | Path, size: int, *, channels: Literal[1, 3] = 3) -> Float[T
     square = ImageOps.fit(plain, (size, size), method=Image.Resampling.LANCZOS)
     pixels = torch.tensor(np.asarray(square)).reshape(size, size, channels)
     return pixels.permute(2, 0, 1).float() / 127.5 - 1
+
+
+def read_mask(
+    mask: str | Path | tuple[int, int, int, int], picture: str | Path, size: int
+) -> Bool[Tensor, "1 1 size size"]:
+    """Which pixels of a picture are marked, after `read` has made it `size` wide: white in the picture `mask`, or in a box.
+
+    A box is (left, top, right, bottom) in the picture's own pixels, right and bottom excluded. What is at least half white is marked.
+    Raises ValueError where a file cannot be read, the mask is not as large as the picture, or the box is not within it or empty.
+    """
+    try:
+        with Image.open(picture) as given:
+            full = ImageOps.exif_transpose(given).size
+        if isinstance(mask, tuple):
+            left, top, right, bottom = mask
+            if not (0 <= left < right <= full[0] and 0 <= top < bottom <= full[1]):
+                raise ValueError(f"a box is left, top, right, bottom within {full[0]}×{full[1]} pixels, got {mask}")
+            marked = Image.new("L", full, 0)
+            marked.paste(255, mask)
+        else:
+            with Image.open(mask) as given:
+                marked = _on_white(ImageOps.exif_transpose(given)).convert("L")
+    except OSError as error:
+        raise ValueError(f"cannot read a picture: {error}") from error
+    if marked.size != full:
+        raise ValueError(
+            f"the mask must be as large as the picture, {full[0]}×{full[1]}; got {marked.size[0]}×{marked.size[1]}"
+        )
+    square = ImageOps.fit(marked, (size, size), method=Image.Resampling.BOX)
+    return torch.tensor(np.asarray(square) >= 128)[None, None]
 
 
 def augment(

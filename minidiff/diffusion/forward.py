@@ -83,9 +83,14 @@ def step_between(schedule: NoiseSchedule, s: Level, t: Level, like: Tensor) -> t
     """
     alpha_bar_t = schedule.at(t, like=like, low=1).alpha_bar_t
     alpha_bar_s = schedule.at(s, like=like).alpha_bar_t
-    if (torch.as_tensor(s).cpu() >= torch.as_tensor(t).cpu()).any():
-        raise ValueError(f"the earlier level must lie below the later one, got from {s} to {t}")
-    if (alpha_bar_s == 0).any():
-        raise ValueError(f"nothing is left to be carried on from a level where ᾱ = 0: from {s} to {t}")
+    check_step(s, t, alpha_bar_s, alpha_bar_t)
     alpha = alpha_bar_t / alpha_bar_s
     return alpha, 1 - alpha
+
+
+def check_step(s: Level, t: Level, alpha_bar_s: Tensor, alpha_bar_t: Tensor) -> None:
+    """Raises ValueError unless level s lies below level t, and something of the picture is left there."""
+    if (alpha_bar_s == 0).any():
+        raise ValueError(f"nothing is left to be carried on from a level where ᾱ = 0: from {s} to {t}")
+    if (alpha_bar_s <= alpha_bar_t).any():  # ᾱ falls from each level to the next
+        raise ValueError(f"the earlier level must lie below the later one, got from {s} to {t}")

@@ -3,7 +3,7 @@ r"""The posterior $q(x_{t-1} \mid x_t, x_0)$: one step back, when the end is kno
 from jaxtyping import Float
 from torch import Tensor
 
-from minidiff.diffusion.forward import step_between
+from minidiff.diffusion.forward import check_step
 from minidiff.diffusion.schedules import Level, NoiseSchedule
 
 
@@ -25,16 +25,22 @@ def q_posterior(
     """
     if x_0.shape != x_t.shape:
         raise ValueError(f"x_0 and x_t must have one shape, got {tuple(x_0.shape)} and {tuple(x_t.shape)}")
-    alpha_bar_t = schedule.at(t, like=x_t, low=1).alpha_bar_t
     t_prev = t - 1 if t_prev is None else t_prev
+    alpha_bar_t = schedule.at(t, like=x_t, low=1).alpha_bar_t
     alpha_bar_prev = schedule.at(t_prev, like=x_t).alpha_bar_t
-    alpha_t, beta_t = step_between(schedule, t_prev, t, like=x_t)
+    check_step(t_prev, t, alpha_bar_prev, alpha_bar_t)
+    weight_0, weight_t, variance = weights(alpha_bar_prev, alpha_bar_t)
+    return weight_0.to(x_t) * x_0 + weight_t.to(x_t) * x_t, variance.to(x_t)
 
-    weight_0 = alpha_bar_prev.sqrt() * beta_t / (1 - alpha_bar_t)
-    weight_t = alpha_t.sqrt() * (1 - alpha_bar_prev) / (1 - alpha_bar_t)
-    mean = weight_0.to(x_t) * x_0 + weight_t.to(x_t) * x_t
+
+def weights(alpha_bar_prev: Tensor | float, alpha_bar_t: Tensor | float) -> tuple[Tensor | float, ...]:
+    r"""The weight of x_0 in μ̃_t, that of x_t, and β̃_t, from ᾱ at both ends of the step: numbers give numbers, tensors tensors."""
+    alpha_t = alpha_bar_t / alpha_bar_prev
+    beta_t = 1 - alpha_t
+    weight_0 = alpha_bar_prev**0.5 * beta_t / (1 - alpha_bar_t)
+    weight_t = alpha_t**0.5 * (1 - alpha_bar_prev) / (1 - alpha_bar_t)
     variance = (1 - alpha_bar_prev) / (1 - alpha_bar_t) * beta_t
-    return mean, variance.to(x_t)
+    return weight_0, weight_t, variance
 
 
 def mean_from_eps(

@@ -32,11 +32,10 @@ def from_eps(
 
     Raises ValueError for any other t, and where $\bar\alpha_t = 0$. Source: Ho et al., 2020, eq. 15.
     """
-    alpha_bar_t = _alpha_bar(schedule, x_t, value, t)
-    if (alpha_bar_t == 0).any():
+    signal, noise = _scales(schedule, x_t, value, t)
+    if signal == 0 if isinstance(signal, float) else not signal.all():
         raise ValueError(f"the noise says nothing of x_0 where ᾱ_t = 0 (t = {t}): predict v or x_0 there")
-    x_0 = (x_t - (1 - alpha_bar_t).sqrt().to(x_t) * value) / alpha_bar_t.sqrt().to(x_t)
-    return Prediction(x_0, value)
+    return Prediction((x_t - noise * value) / signal, value)
 
 
 def from_x_0(
@@ -46,9 +45,8 @@ def from_x_0(
 
     Raises ValueError for any other t: at t = 0 there is no noise to speak of. Source: Ho et al., 2020, eq. 4 solved for ε.
     """
-    alpha_bar_t = _alpha_bar(schedule, x_t, value, t)
-    eps = (x_t - alpha_bar_t.sqrt().to(x_t) * value) / (1 - alpha_bar_t).sqrt().to(x_t)
-    return Prediction(value, eps)
+    signal, noise = _scales(schedule, x_t, value, t)
+    return Prediction(value, (x_t - signal * value) / noise)
 
 
 def from_v(
@@ -60,8 +58,7 @@ def from_v(
     No division, so it holds at $\bar\alpha_t = 0$ too. Raises ValueError for any other t.
     Source: Salimans & Ho, Progressive Distillation for Fast Sampling of Diffusion Models, 2022, appendix D.
     """
-    alpha_bar_t = _alpha_bar(schedule, x_t, value, t)
-    signal, noise = alpha_bar_t.sqrt().to(x_t), (1 - alpha_bar_t).sqrt().to(x_t)
+    signal, noise = _scales(schedule, x_t, value, t)
     return Prediction(signal * x_t - noise * value, noise * x_t + signal * value)
 
 
@@ -73,8 +70,8 @@ def v(
     Raises ValueError for any other t. Source: Salimans & Ho, 2022, appendix D.
     """
     _same_shape(x_0, eps)
-    alpha_bar_t = schedule.at(t, like=x_0).alpha_bar_t
-    return alpha_bar_t.sqrt().to(x_0) * eps - (1 - alpha_bar_t).sqrt().to(x_0) * x_0
+    signal, noise = schedule.scales(t, like=x_0)
+    return signal * eps - noise * x_0
 
 
 def score(schedule: NoiseSchedule, eps: Float[Tensor, "b *shape"], t: Level) -> Float[Tensor, "b *shape"]:
@@ -82,8 +79,8 @@ def score(schedule: NoiseSchedule, eps: Float[Tensor, "b *shape"], t: Level) -> 
 
     Raises ValueError for any other t. Source: Song et al., Score-Based Generative Modeling through SDEs, 2021; Vincent, 2011.
     """
-    alpha_bar_t = schedule.at(t, like=eps, low=1).alpha_bar_t
-    return -eps / (1 - alpha_bar_t).sqrt().to(eps)
+    _, noise = schedule.scales(t, like=eps, low=1)
+    return -eps / noise
 
 
 FROM = {"eps": from_eps, "x_0": from_x_0, "v": from_v}
@@ -140,9 +137,9 @@ def check_type(prediction_type: str) -> None:
         raise ValueError(f"unknown prediction type {prediction_type!r}: choose one of {', '.join(FROM)}")
 
 
-def _alpha_bar(schedule: NoiseSchedule, x_t: Tensor, value: Tensor, t: Level) -> Tensor:
+def _scales(schedule: NoiseSchedule, x_t: Tensor, value: Tensor, t: Level) -> tuple[Tensor | float, Tensor | float]:
     _same_shape(x_t, value)
-    return schedule.at(t, like=x_t, low=1).alpha_bar_t
+    return schedule.scales(t, like=x_t, low=1)
 
 
 def _same_shape(a: Tensor, b: Tensor) -> None:

@@ -8,9 +8,11 @@ $\bar\alpha_{t-1}$.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Real
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float64, Num
 from torch import Tensor
@@ -51,6 +53,27 @@ class NoiseSchedule:
         """
         return self.alphas_cumprod / (1 - self.alphas_cumprod)
 
+    @property
+    def karras_sigmas(self) -> Float64[Tensor, "levels"]:
+        r"""$\hat\sigma_t = \sqrt{(1 - \bar\alpha_t) / \bar\alpha_t}$   (`schedules.karras_sigma`): the noise on $x_t / \sqrt{\bar\alpha_t}$; 0 at t = 0.
+
+        Source: Karras et al., Elucidating the Design Space of Diffusion-Based Generative Models, 2022, table 1.
+        """
+        return ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
+
+    def level(self, karras_sigma: Real) -> float:
+        r"""The level, between integers, at which $\sqrt{(1 - \bar\alpha_t) / \bar\alpha_t}$ is this: what `at` undoes.
+
+        Raises ValueError for what no level from 1 to T has: below the first, or above the last that is finite.
+        """
+        sigmas = self.karras_sigmas[1:]
+        sigmas = sigmas[sigmas.isfinite()]
+        if not sigmas[0] * (1 - 1e-12) <= karras_sigma <= sigmas[-1] * (1 + 1e-12):
+            raise ValueError(
+                f"no level has this noise: expected {sigmas[0]:.4g} to {sigmas[-1]:.4g}, got {karras_sigma}"
+            )
+        return float(np.interp(math.log(karras_sigma), sigmas.log().numpy(), np.arange(1, len(sigmas) + 1)))
+
     def at(self, t: Level, like: Tensor, *, low: int = 0) -> Coefficients:
         r"""The coefficients at level t of each item of `like`, shaped (B, 1, …) to broadcast over it.
 
@@ -60,7 +83,13 @@ class NoiseSchedule:
         Raises TypeError for a `like` that is not floating point; ValueError for a NaN, for a shape of t other than (B,), and
         for a t outside low…T or next to an infinite log SNR.
         """
+        if isinstance(t, int) and not isinstance(t, bool):  # what samplers ask for, at each step
+            self._check_data(like)
+            self._check_level(t, low)
+            shape = (len(like), *[1] * (like.ndim - 1))
+            return Coefficients(*self._table[t].reshape(3, *[1] * like.ndim).expand(3, *shape).unbind())
         t = t.cpu() if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64 if isinstance(t, float) else None)
+        self._check_data(like)
         self._check(t, like, low)
         t = t.expand(len(like)).reshape(-1, *[1] * (like.ndim - 1))
         if not t.is_floating_point():
@@ -70,6 +99,25 @@ class NoiseSchedule:
         alpha_bar_t = torch.where(t == above, self.alphas_cumprod[above], self._between(below, above, t))
         alpha_t = torch.where(t == above, self.alphas[above], alpha_bar_t / self.alphas_cumprod[below])
         return Coefficients(1 - alpha_t, alpha_t, alpha_bar_t)
+
+    def alpha_bar(self, t: Real) -> float:
+        r"""$\bar\alpha_t$ at one level, between integers too, as a plain number. Raises ValueError as `at` does."""
+        if isinstance(t, int):
+            self._check_level(t, 0)
+            return self.alphas_cumprod[t].item()
+        return self.at(float(t), like=torch.zeros(1)).alpha_bar_t.item()
+
+    def scales(self, t: Level, like: Tensor, *, low: int = 0) -> tuple[Tensor | float, Tensor | float]:
+        r"""$\sqrt{\bar\alpha_t}$ and $\sqrt{1 - \bar\alpha_t}$, ready to multiply `like`: how much of the picture and of the noise is in x_t.
+
+        Plain numbers for one integer level, else tensors of its dtype, on its device. Raises as `at` does.
+        """
+        if isinstance(t, int) and not isinstance(t, bool):
+            self._check_data(like)
+            self._check_level(t, low)
+            return self._scales[t]
+        alpha_bar_t = self.at(t, like, low=low).alpha_bar_t
+        return alpha_bar_t.sqrt().to(like), (1 - alpha_bar_t).sqrt().to(like)
 
     def zero_terminal_snr(self) -> "NoiseSchedule":
         r"""The same schedule, shifted and stretched so that nothing of the picture is left at T.
@@ -90,13 +138,30 @@ class NoiseSchedule:
         log_snr = self.snr.log()
         return torch.lerp(log_snr[below], log_snr[above], t.double() - below).sigmoid()
 
-    def _check(self, t: Tensor, like: Tensor, low: int) -> None:
+    @cached_property
+    def _table(self) -> Float64[Tensor, "levels 3"]:
+        return torch.stack([self.betas, self.alphas, self.alphas_cumprod], dim=1)
+
+    @cached_property
+    def _scales(self) -> list[tuple[float, float]]:
+        return list(zip(self.alphas_cumprod.sqrt().tolist(), (1 - self.alphas_cumprod).sqrt().tolist(), strict=True))
+
+    def _check_level(self, t: int, low: int) -> None:
+        if not low <= t <= self.T:
+            raise ValueError(f"t must lie in {low}…{self.T} here, got {t}")
+
+    def _check_data(self, like: Tensor) -> None:
         if not like.is_floating_point():
             raise TypeError(f"data must be floating point to be mixed with noise, got {like.dtype}")
-        if like.ndim == 0 or t.shape not in ((), (len(like),)):
-            expected = f"({len(like)},)" if like.ndim else "(B,)"
+        if like.ndim == 0:
+            raise ValueError("data must be a batch (B, …), got a single number")
+        if math.isnan(like.sum().item()) and like.isnan().any():  # a sum is quick, but ∞ - ∞ is NaN too
+            raise ValueError(f"the data holds NaN: {int(like.isnan().sum())} of {like.numel()} values")
+
+    def _check(self, t: Tensor, like: Tensor, low: int) -> None:
+        if t.shape not in ((), (len(like),)):
             raise ValueError(
-                f"t must be one number or of shape {expected}, one level an item of the data; got t of shape {tuple(t.shape)} "
+                f"t must be one number or of shape ({len(like)},), one level an item of the data; got t of shape {tuple(t.shape)} "
                 f"and data of shape {tuple(like.shape)}"
             )
         if t.dtype in (torch.bool, torch.complex64, torch.complex128):
@@ -110,8 +175,6 @@ class NoiseSchedule:
                 raise ValueError(
                     "no level between two integers where the SNR of one is 0 or infinite (between 0 and 1, say)"
                 )
-        if like.isnan().any():
-            raise ValueError(f"the data holds NaN: {int(like.isnan().sum())} of {like.numel()} values")
 
 
 def linear(T: int = 1000, beta_1: Real = 1e-4, beta_T: Real = 0.02) -> NoiseSchedule:

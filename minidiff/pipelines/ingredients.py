@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from jaxtyping import Float16, Int
@@ -41,8 +42,9 @@ class CaptionedPictures:
     def tokens(self, tokenizer: Tokenizer) -> Int[Tensor, "n k l"]:
         """The tokens of each picture's captions; who has fewer than the others repeats them."""
         most = max(map(len, self.captions))
-        rows = [tokenizer([captions[i % len(captions)] for i in range(most)]) for captions in self.captions]
-        return torch.stack(rows)
+        known = {caption: i for i, caption in enumerate(dict.fromkeys(chain.from_iterable(self.captions)))}
+        rows = [[known[captions[i % len(captions)]] for i in range(most)] for captions in self.captions]
+        return tokenizer(list(known))[torch.tensor(rows)]
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from minidiff import devices, guidance, samplers
 from minidiff.diffusion import prediction, schedules
-from minidiff.diffusion.noise import randn_like, seeded
+from minidiff.diffusion.noise import randn_like
 from minidiff.diffusion.prediction import Denoiser
 from minidiff.nets import UNet, UNetConfig
 from minidiff.pipelines import folders
+from minidiff.pipelines.plan import plan
 from minidiff.training import checkpoint
 
 YOUNGER = "younger.safetensors"
@@ -82,15 +83,12 @@ class PixelDiffusion:
         `guidance_scale` is the model's unless it is given. Raises ValueError for an unknown sampler, fewer than 1 picture, steps that the
         schedule has no room for, and as `denoiser` does.
         """
-        if sampler not in samplers.BY_NAME:
-            raise ValueError(f"unknown sampler {sampler!r}: choose one of {', '.join(samplers.BY_NAME)}")
         if count < 1:
             raise ValueError(f"there must be at least 1 picture to draw, got {count}")
-        times = samplers.times(self.schedule.T, steps)
-        generators = seeded(seed, count)
+        walk = plan(self.denoiser(guidance_scale), self.schedule, sampler, steps, seed, count)
         weight = next(self.unet.parameters())  # whose dtype and device the pictures share
-        x_T = randn_like(weight.new_zeros(count, self.config.in_channels, self.size, self.size), generators)
-        return samplers.BY_NAME[sampler](self.denoiser(guidance_scale), self.schedule, x_T, times, generator=generators)
+        like = weight.new_zeros(count, self.config.in_channels, self.size, self.size)
+        return walk.walk(randn_like(like, walk.generators))
 
     def generate(
         self,

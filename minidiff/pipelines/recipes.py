@@ -63,20 +63,20 @@ EMOJI = replace(
     vae_training=replace(DIGITS.vae_training, steps=4500),
     text_training=replace(DIGITS.text_training, steps=1000),
     unet_training=TrainConfig(
-        steps=2800, batch_size=128, learning_rate=1e-3, warmup=200, checkpoint_every=400, preview_every=400
+        steps=3000, batch_size=128, learning_rate=1e-3, warmup=200, checkpoint_every=500, preview_every=500
     ),
     vocab_size=2000,
     guidance_scale=3.0,
-    snapshots=400,
+    snapshots=500,
     preview_prompts=(
         "red heart",
         "grinning face",
         "sailboat",
         "hot beverage",
         "red cat",
-        "blue strawberry",
-        "yellow automobile",
         "purple elephant",
+        "yellow pig",
+        "green whale",
     ),
 )
 EMOJI_COPIES = 6  # of each emoji as it is, beside up to eight in other colours

@@ -17,15 +17,17 @@ from torch import Tensor
 from minidiff import devices, guidance, samplers
 from minidiff.conditioner import Conditioner
 from minidiff.diffusion import prediction, schedules
-from minidiff.diffusion.noise import randn_like, seeded
+from minidiff.diffusion.noise import randn_like
 from minidiff.diffusion.prediction import Denoiser
 from minidiff.nets import VAE, UNet, UNetConfig, VAEConfig
 from minidiff.pipelines import folders
+from minidiff.pipelines.editing import Editing
+from minidiff.pipelines.plan import Plan, plan
 from minidiff.text import TextEncoder, TextEncoderConfig, Tokenizer
 from minidiff.training import checkpoint
 
 
-class TextToImage:
+class TextToImage(Editing):
     """An autoencoder, a conditioner, a U-Net, and what one must know to use them.
 
     `schedule` is how configuration files say it: {"name": "cosine", "T": 1000}. Pictures are `size` pixels square;
@@ -65,27 +67,36 @@ class TextToImage:
         side = self.size // self.vae.config.factor
         return self.vae.config.latent_channels, side, side
 
+    @property
+    def stride(self) -> int:
+        """Height and width of pictures must be multiples of this."""
+        return self.vae.config.factor * self.unet.config.stride
+
     def denoiser(
         self,
         prompts: Sequence[str],
         negative_prompts: Sequence[str] | None = None,
         guidance_scale: Real | None = None,
+        *,
+        context: Float[Tensor, "b l d"] | None = None,
     ) -> Denoiser:
         """A denoiser of latents, guided towards the prompts and away from the negative ones (without: the empty prompt).
 
-        Raises TypeError for a single string, ValueError for no prompts, or as many negative ones as there are not prompts.
+        A `context` takes the place of the prompts' own. Raises TypeError for a single string, ValueError for no prompts, or as
+        many negative ones as there are not prompts.
         """
         prompts = _listed(prompts, "prompts")
         away = [""] * len(prompts) if negative_prompts is None else _listed(negative_prompts, "negative_prompts")
         if len(away) != len(prompts):
             raise ValueError(f"one negative prompt for each prompt: got {len(away)} for {len(prompts)}")
         with torch.no_grad():
-            context, null_context = self.conditioner(prompts), self.conditioner(away)
+            towards = self.conditioner(prompts) if context is None else context
+            null_context = self.conditioner(away)
         denoise = prediction.as_denoiser(self.unet, self.schedule, self.prediction_type, self.time_offset)
         scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        return guidance.classifier_free(denoise, context, null_context, scale)
+        return guidance.classifier_free(denoise, towards, null_context, scale)
 
-    def sample(
+    def plan(
         self,
         prompts: Sequence[str],
         *,
@@ -94,22 +105,30 @@ class TextToImage:
         guidance_scale: Real | None = None,
         sampler: str = "ddim",
         seed: int = 0,
-        x_T: Float[Tensor, "b c h w"] | None = None,
+        context: Float[Tensor, "b l d"] | None = None,
+    ) -> Plan:
+        """All that a walk needs but its beginning. Raises as `generate` does."""
+        denoise = self.denoiser(prompts, negative_prompts, guidance_scale, context=context)
+        return plan(denoise, self.schedule, sampler, steps, seed, len(prompts))
+
+    def noise(self, generators: Sequence[torch.Generator]) -> Float[Tensor, "b c h w"]:
+        """What a walk begins with, one latent a generator."""
+        like = next(self.unet.parameters())
+        return randn_like(like.new_zeros(len(generators), *self.latent_shape), generators)
+
+    def sample(
+        self, prompts: Sequence[str], *, x_T: Float[Tensor, "b c h w"] | None = None, **settings
     ) -> Iterator[samplers.SamplerStep]:
-        """The sampler's steps, on latents; picture i is drawn from seed + i, or begins at x_T[i]. Raises as `generate` does."""
-        if sampler not in samplers.BY_NAME:
-            raise ValueError(f"unknown sampler {sampler!r}: choose one of {', '.join(samplers.BY_NAME)}")
-        denoise = self.denoiser(prompts, negative_prompts, guidance_scale)
-        times = samplers.times(self.schedule.T, steps)
-        generators = seeded(seed, len(prompts))
+        """The sampler's steps, on latents; picture i is drawn from seed + i, or begins at x_T[i]. Settings and errors are `generate`'s."""
+        walk = self.plan(prompts, **settings)
         shape = (len(prompts), *self.latent_shape)
         if x_T is None:
-            x_T = randn_like(next(self.unet.parameters()).new_zeros(shape), generators)
+            x_T = self.noise(walk.generators)
         elif x_T.shape != shape:
             raise ValueError(
                 f"x_T must have the shape {shape}, noise for {len(prompts)} latents; got {tuple(x_T.shape)}"
             )
-        return samplers.BY_NAME[sampler](denoise, self.schedule, x_T.to(self.device), times, generator=generators)
+        return walk.walk(x_T.to(self.device))
 
     @torch.no_grad()
     def decode(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b channels height width"]:

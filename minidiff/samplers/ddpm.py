@@ -1,13 +1,13 @@
 r"""DDPM's ancestral sampler: guess x_0, then draw from the posterior one level down."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 
 from torch import Tensor
 
-from minidiff.diffusion.forward import step_between
 from minidiff.diffusion.noise import Generators, check_generators, randn_like
-from minidiff.diffusion.posterior import q_posterior
+from minidiff.diffusion.posterior import weights
 from minidiff.diffusion.prediction import Denoiser
 from minidiff.diffusion.schedules import NoiseSchedule
 from minidiff.samplers.run import SamplerStep, check, iterate
@@ -30,18 +30,19 @@ def ddpm(
     Yields after each step. Raises ValueError or TypeError at the call for levels that do not descend, an unknown variance,
     or no generator. Source: Ho et al., 2020, algorithm 2; for levels that skip, Nichol & Dhariwal, 2021, section 4.
     """
-    check(schedule, x, times)
+    alpha_bar = check(schedule, x, times)
     if variance not in ("posterior", "beta"):
         raise ValueError(f"unknown variance {variance!r}: choose posterior or beta")
     check_generators(generator, x)
 
     def step(x_t: Tensor, t: Real, s: Real) -> tuple[Tensor, Tensor]:
         x_0 = denoise(x_t, t).x_0
-        mean, sigma_t_squared = q_posterior(schedule, x_0, x_t, t, s)
+        weight_0, weight_t, sigma_t_squared = weights(alpha_bar[s], alpha_bar[t])
+        mean = weight_0 * x_0 + weight_t * x_t
         if s == 0:
             return mean, x_0
         if variance == "beta":
-            sigma_t_squared = step_between(schedule, s, t, like=x_t)[1].to(x_t)
-        return mean + sigma_t_squared.sqrt() * randn_like(x_t, generator), x_0
+            sigma_t_squared = 1 - alpha_bar[t] / alpha_bar[s]
+        return mean + math.sqrt(sigma_t_squared) * randn_like(x_t, generator), x_0
 
     return iterate(step, x, times, constrain)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from minidiff.diffusion.prediction import Prediction
 from minidiff.diffusion.schedules import NoiseSchedule
 
 Step = Callable[[Tensor, Real, Real], tuple[Tensor, Tensor]]
@@ -23,13 +24,26 @@ class SamplerStep(NamedTuple):
     x_0: Tensor
 
 
-def check(schedule: NoiseSchedule, x: Tensor, times: Sequence[Real]) -> None:
-    """Raises ValueError unless times are at least two levels that descend within 0…T, and x is a batch without NaN; TypeError unless
-    x is floating point."""
+def check(
+    schedule: NoiseSchedule, x: Tensor, times: Sequence[Real], history: Sequence[tuple[Real, Prediction]] = ()
+) -> dict[Real, float]:
+    """ᾱ at each level of history and times, as plain numbers: they multiply a tensor of any dtype, on any device.
+
+    Raises ValueError unless times are at least two levels that descend within 0…T, with something of the picture left below the first,
+    unless those of history descend to them, and x is a batch without NaN; TypeError unless x is floating point.
+    """
     if len(times) < 2 or any(t <= s for t, s in pairwise(times)):
         raise ValueError(f"times must be at least two levels, each below the one before; got {list(times)}")
-    for t in times:
-        schedule.at(t, like=x)
+    visited = [*(level for level, _ in history), *times]
+    if any(t <= s for t, s in pairwise(visited)):
+        raise ValueError(f"history must hold levels that descend to {times[0]}, the oldest first; got {visited}")
+    schedule.at(times[0], like=x)
+    alpha_bar = {t: schedule.alpha_bar(t) for t in visited}
+    if alpha_bar[times[1]] == 0:
+        raise ValueError(
+            f"ᾱ = 0 at t = {times[1]}: only the first level may be one where nothing of the picture is left"
+        )
+    return alpha_bar
 
 
 def iterate(

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from minidiff.data.images import images, read
+from minidiff.data.images import images, read, read_mask
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -191,3 +191,31 @@ def test_unknown_options_are_named(tmp_path, option):
     save(tmp_path / "a.png")
     with pytest.raises((ValueError, TypeError), match=next(iter(option))):
         images(tmp_path, **{"size": 4, **option})
+
+
+def test_a_mask_is_cut_and_scaled_as_its_picture_is(tmp_path):
+    Image.new("RGB", (80, 64), "red").save(tmp_path / "wide.png")  # 8 pixels are cut off on each side
+    mask = Image.new("L", (80, 64), 0)
+    mask.paste(255, (8, 0, 40, 64))
+    mask.save(tmp_path / "mask.png")
+    left = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
+    left[..., :8] = True
+    assert torch.equal(read_mask(tmp_path / "mask.png", tmp_path / "wide.png", 16), left)
+    assert torch.equal(read_mask((8, 0, 40, 64), tmp_path / "wide.png", 16), left)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 81, 64), (-1, 0, 8, 8), (8, 8, 8, 16), (16, 8, 8, 16)])
+def test_a_box_must_lie_within_the_picture(box, tmp_path):
+    Image.new("RGB", (80, 64), "red").save(tmp_path / "wide.png")
+    with pytest.raises(ValueError, match="80×64"):
+        read_mask(box, tmp_path / "wide.png", 16)
+
+
+def test_a_mask_must_be_readable_and_as_large_as_its_picture(tmp_path):
+    Image.new("RGB", (80, 64), "red").save(tmp_path / "wide.png")
+    Image.new("L", (64, 64), 255).save(tmp_path / "mask.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="80×64; got 64×64"):
+        read_mask(tmp_path / "mask.png", tmp_path / "wide.png", 16)
+    with pytest.raises(ValueError, match="cannot read"):
+        read_mask(tmp_path / "broken.png", tmp_path / "wide.png", 16)

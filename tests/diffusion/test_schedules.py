@@ -154,3 +154,14 @@ def test_parameters_that_make_no_schedule_are_errors(make):
 def test_an_error_says_which_beta():
     with pytest.raises(ValueError, match=r"β_3 = 1\.5"):
         schedules.from_betas([0.1, 0.2, 1.5])
+
+
+@pytest.mark.parametrize("schedule", [schedules.linear(), schedules.cosine(), schedules.linear().zero_terminal_snr()])
+def test_a_level_is_found_by_its_noise(schedule):
+    finite = schedule.karras_sigmas[schedule.karras_sigmas.isfinite()]
+    for level in (1, 2.5, 300, 417.25, len(finite) - 1):
+        alpha_bar_t = schedule.at(float(level), like=torch.zeros(1, dtype=torch.float64)).alpha_bar_t
+        assert schedule.level(((1 - alpha_bar_t) / alpha_bar_t).sqrt().item()) == pytest.approx(level, abs=1e-6)
+    for wrong in (0.0, finite[1].item() / 2, 2 * finite[-1].item(), math.inf, math.nan):
+        with pytest.raises(ValueError, match="no level has this noise"):
+            schedule.level(wrong)

@@ -34,7 +34,26 @@ ROTATION = "tests/diffusion/test_prediction.py::test_v_and_x_t_are_a_rotation_of
 SCORE = "tests/diffusion/test_prediction.py::test_score_is_the_gradient_of_the_log_density"
 SCIPY = "tests/diffusion/test_gaussians.py::test_density_and_entropy_agree_with_scipy"
 KL = "tests/diffusion/test_gaussians.py::test_kl_is_its_integral"
-LAW = "tests/samplers/test_samplers.py::test_a_sampler_draws_from_its_own_exact_law"
+
+
+def law(case: str, levels: str = "uneven") -> str:
+    """The test of one sampler's law; uneven levels mostly see more than even ones."""
+    return f"tests/samplers/test_laws.py::test_a_sampler_draws_from_its_own_exact_law[{case}-{levels}]"
+
+
+PLMS, DPM, EULER, RUN = (f"minidiff/samplers/{name}.py" for name in ("plms", "dpm_solver", "euler", "run"))
+EDITING = "minidiff/pipelines/editing.py"
+CONVERGENCE = "tests/samplers/test_orders.py::test_the_order_is_that_of_theory"
+POLYNOMIALS = "tests/samplers/test_samplers.py::test_plms_integrates_polynomials_of_sigma_exactly"
+CONSTRAINT = "tests/samplers/test_samplers.py::test_a_constraint_is_what_the_next_step_goes_on_from"
+THERE_AND_BACK = "tests/samplers/test_samplers.py::test_ddim_there_and_back_nears_where_it_began_as_steps_grow"
+FIRST_LEVEL = "tests/pipelines/test_editing.py::test_image_to_image_begins_with_the_noise_of_the_first_level_visited"
+MARKED = "tests/pipelines/test_editing.py::test_inpainting_changes_what_is_marked_and_not_a_pixel_more"
+JUST_REACHED = "tests/pipelines/test_editing.py::test_what_is_known_has_the_noise_of_the_level_just_reached"
+CLEAN = "tests/pipelines/test_editing.py::test_without_paste_back_the_kept_part_is_what_the_autoencoder_makes_of_its_latents"
+ALL_OF_ITS_PIXELS = "tests/pipelines/test_editing.py::test_a_latent_is_kept_where_all_of_its_pixels_are"
+BACK_UP = "tests/pipelines/test_editing.py::test_resampling_goes_back_up_by_the_forward_process"
+STANDARD = "tests/pipelines/test_editing.py::test_between_seeds_noise_stays_standard_normal"
 LEVELS = "tests/training/test_objective.py::test_levels_are_uniform_from_1_to_T"
 AVERAGE = "tests/training/test_parts.py::test_average_is_the_weighted_sum_of_all_weights_seen"
 BUFFERS = "tests/training/test_parts.py::test_buffers_are_copied_from_the_model_not_averaged"
@@ -99,26 +118,57 @@ MISTAKES = [
     Patch("5: 1 - ᾱ_t without the root", FORWARD, "(1 - alpha_bar_t).sqrt().to(x_0) * eps", "(1 - alpha_bar_t).to(x_0) * eps", DRAWS),
     Patch("5: ᾱ as the product of β", SCHEDULES, "(1 - betas).cumprod(0)", "betas.cumprod(0)", PRODUCT),
     Patch("5: ᾱ as 1 - Σβ", SCHEDULES, "(1 - betas).cumprod(0)", "1 - betas.cumsum(0)", PRODUCT),
-    Patch("6: the two weights swapped", POSTERIOR, "weight_0.to(x_t) * x_0 + weight_t.to(x_t) * x_t", "weight_t.to(x_t) * x_0 + weight_0.to(x_t) * x_t", GRID),
-    Patch("6: √ᾱ_t for √α_t", POSTERIOR, "weight_t = alpha_t.sqrt()", "weight_t = alpha_bar_t.sqrt()", GRID),
-    Patch("6: √ᾱ_t for √ᾱ_{t-1}", POSTERIOR, "weight_0 = alpha_bar_prev.sqrt()", "weight_0 = alpha_bar_t.sqrt()", GRID),
+    Patch("6: the two weights swapped", POSTERIOR, "return weight_0, weight_t, variance", "return weight_t, weight_0, variance", GRID),
+    Patch("6: √ᾱ_t for √α_t", POSTERIOR, "weight_t = alpha_t**0.5", "weight_t = alpha_bar_t**0.5", GRID),
+    Patch("6: √ᾱ_t for √ᾱ_{t-1}", POSTERIOR, "weight_0 = alpha_bar_prev**0.5", "weight_0 = alpha_bar_t**0.5", GRID),
     Patch("6: β̃ inverted", POSTERIOR, "variance = (1 - alpha_bar_prev) / (1 - alpha_bar_t) * beta_t", "variance = (1 - alpha_bar_t) / (1 - alpha_bar_prev) * beta_t", GRID),
     Patch("6: β_t not divided by the root in the ε form", POSTERIOR, "(beta_t / (1 - alpha_bar_t).sqrt())", "(beta_t / (1 - alpha_bar_t))", EPS_FORM),
-    Patch("7: noise in the last step too", DDPM, "if s == 0:", "if s < 0:", LAW),
+    Patch("7: noise in the last step too", DDPM, "if s == 0:", "if s < 0:", law("ddpm, beta", "ten")),
     Patch("8: T never trained", "minidiff/training/objective.py", "randint(1, schedule.T + 1,", "randint(1, schedule.T,", LEVELS),
     Patch("8: t = 0 trained", "minidiff/training/objective.py", "randint(1, schedule.T + 1,", "randint(0, schedule.T + 1,", LEVELS),
-    Patch("9: x̂_0 divided by ᾱ_t", PREDICTION, "/ alpha_bar_t.sqrt().to(x_t)\n    return Prediction(x_0, value)", "/ alpha_bar_t.to(x_t)\n    return Prediction(x_0, value)", BOTH_ENDS),
-    Patch("9: v with its sign flipped", PREDICTION, "* eps - (1 - alpha_bar_t).sqrt().to(x_0) * x_0", "* x_0 - (1 - alpha_bar_t).sqrt().to(x_0) * eps", ROTATION),
+    Patch("9: x̂_0 divided by ᾱ_t", PREDICTION, "(x_t - noise * value) / signal, value)", "(x_t - noise * value) / signal**2, value)", BOTH_ENDS),
+    Patch("9: v with its sign flipped", PREDICTION, "signal * eps - noise * x_0", "signal * x_0 - noise * eps", ROTATION),
     Patch("9: x̂_0 from v with its sign flipped", PREDICTION, "signal * x_t - noise * value", "signal * x_t + noise * value", BOTH_ENDS),
     Patch("9: the score with its sign flipped", PREDICTION, "return -eps / ", "return eps / ", SCORE),
-    Patch("9: the score without the root", PREDICTION, "return -eps / (1 - alpha_bar_t).sqrt()", "return -eps / (1 - alpha_bar_t)", SCORE),
+    Patch("9: the score without the root", PREDICTION, "return -eps / noise", "return -eps / noise**2", SCORE),
     Patch("11: cos for cos²", SCHEDULES, "* math.pi / 2) ** 2, beta_max)", "* math.pi / 2), beta_max)", COSINE),
     Patch("11: no offset", SCHEDULES, "s: Real = 0.008", "s: Real = 0.0", COSINE),
     Patch("11: no cap", SCHEDULES, ".clamp(max=beta_max))", ".clamp(max=1))", COSINE),
     Patch("12: even in β, not in √β", SCHEDULES, "torch.linspace(beta_1**0.5, beta_T**0.5, T, dtype=torch.float64) ** 2", "torch.linspace(beta_1, beta_T, T, dtype=torch.float64)", PUBLISHED),
-    Patch("13: σ² left out of the direction", DDIM, "(1 - alpha_bar_s - sigma_t_squared).sqrt()", "(1 - alpha_bar_s).sqrt()", LAW),
-    Patch("13: t - 1 for the neighbour", DDIM, "schedule.at(s, like=x_t).alpha_bar_t", "schedule.at(t - 1, like=x_t).alpha_bar_t", LAW),
-    Patch("13: σ with its ratio inverted", DDIM, "(1 - alpha_bar_s) / (1 - alpha_bar_t)", "(1 - alpha_bar_t) / (1 - alpha_bar_s).clamp(min=1e-9)", LAW),
+    Patch("13: σ² left out of the direction", DDIM, "max(0, 1 - alpha_bar_s - sigma_t_squared)", "1 - alpha_bar_s", law("ddim, half")),
+    Patch("13: t - 1 for the neighbour", DDIM, "alpha_bar_t, alpha_bar_s = alpha_bar[t], alpha_bar[s]", "alpha_bar_t, alpha_bar_s = alpha_bar[t], float(schedule.alphas_cumprod[t - 1])", law("ddim")),
+    Patch("13: σ with its ratio inverted", DDIM, "eta**2 * (1 - alpha_bar_s) / (1 - alpha_bar_t)", "eta**2 * (1 - alpha_bar_t) / max(1 - alpha_bar_s, 1e-9)", law("ddim, half")),
+    Patch("13: σ for σ²", DDIM, "math.sqrt(sigma_t_squared) * randn_like", "sigma_t_squared * randn_like", law("ddim, half")),
+    Patch("14: a history of zeros", PLMS, "deque((said.eps for _, said in history), maxlen=4)", "deque([0 * x] * 3, maxlen=4)", POLYNOMIALS),
+    Patch("14: the oldest answer weighed as the newest", PLMS, "reversed(recent)", "recent", POLYNOMIALS),
+    Patch("14: no past kept", PLMS, "maxlen=4", "maxlen=1", POLYNOMIALS),
+    Patch("14: a wrong weight", PLMS, "(55 / 24, -59 / 24, 37 / 24, -9 / 24)", "(55 / 24, -59 / 24, 36 / 24, -8 / 24)", POLYNOMIALS),
+    Patch("DPM-Solver++: the ratio of its steps inverted", DPM, "h / (2 * last_h)", "last_h / (2 * h)", law("dpm_solver_pp, sde")),
+    Patch("DPM-Solver++: extrapolated to the step's end, not to its middle", DPM, "h / (2 * last_h)", "h / last_h", f"{CONVERGENCE}[dpm_solver_pp-gaussian]"),
+    Patch("DPM-Solver++: extrapolated backwards", DPM, "(x_0 - last_x_0)", "(last_x_0 - x_0)", f"{CONVERGENCE}[dpm_solver_pp-gaussian]"),
+    Patch("DPM-Solver++: second order into σ = 0", DPM, "before is not None and s > 0", "before is not None", law("dpm_solver_pp, sde")),
+    Patch("DPM-Solver++: log SNR for half of it", DPM, "return 0.5 * math.log", "return math.log", f"{CONVERGENCE}[dpm_solver_pp-gaussian]"),
+    Patch("SDE: the noise of one h, not of two", DPM, "(1 - alpha_bar[s]) * (1 - shrink**2)) * randn", "(1 - alpha_bar[s]) * (1 - shrink)) * randn", law("dpm_solver_pp, sde")),
+    Patch("SDE: noise added, x_t not shrunk for it", DPM, "keep * shrink * x_t", "keep * x_t", law("dpm_solver_pp, sde")),
+    Patch("ancestral: r² for r", EULER, "math.sqrt(r_squared) * eps", "r_squared * eps", law("euler_ancestral")),
+    Patch("ancestral: noise up to σ̂_t, not to σ̂_s", EULER, "alpha_bar[t] * (1 - alpha_bar[s]) / (alpha_bar[s] * (1 - alpha_bar[t]))", "0.0", law("euler_ancestral")),
+    Patch("Heun: slopes added, not averaged", EULER, "x_s + 0.5 * (noise", "x_s + (noise", f"{CONVERGENCE}[heun-gaussian]"),
+    Patch("Heun: the second slope asked for at the level that was left", EULER, "turn = denoise(x_s, s).eps", "turn = denoise(x_s, t).eps", f"{CONVERGENCE}[heun-gaussian]"),
+    Patch("Heun: asked about noise where there is none", EULER, "        if s == 0:\n            return x_s, x_0\n        turn", "        turn", law("heun, churned")),
+    Patch("churn: the variance added as a standard deviation", EULER, "variance.sqrt() * randn_like(x_t, generator), level", "variance * randn_like(x_t, generator), level", law("euler, churned")),
+    Patch("churn: the denoiser not told of it", EULER, "x_t, t, _ = _churned", "x_t, _, _ = _churned", law("euler, churned")),
+    Patch("inversion: the network asked at t = 0", DDIM, "s if s > 0 else t)", "s)", THERE_AND_BACK),
+    Patch("20: the mask inverted", EDITING, "free * z_s + (1 - free) * known", "(1 - free) * z_s + free * known", CLEAN),
+    Patch("20: the known part noised to the level that was left", RUN, "x = constrain(x, s)", "x = constrain(x, t)", CONSTRAINT),
+    Patch("20: the known part without noise", EDITING, "known = q_sample(self.schedule, z_0, s, randn_like(z_0, plan.generators)) if s > 0 else z_0", "known = z_0", JUST_REACHED),
+    Patch("20: the known part left noisy at the end", EDITING, "q_sample(self.schedule, z_0, s, randn_like(z_0, plan.generators)) if s > 0 else z_0", "q_sample(self.schedule, z_0, max(s, 1), randn_like(z_0, plan.generators))", CLEAN),
+    Patch("20: no paste-back", EDITING, "paste: bool = True", "paste: bool = False", f"{MARKED}[ddim]"),
+    Patch("20: a latent kept where any of its pixels is", EDITING, "free = F.max_pool2d(repaint, self.vae.config.factor)", "free = 1 - F.max_pool2d(1 - repaint, self.vae.config.factor)", ALL_OF_ITS_PIXELS),
+    Patch("image to image: begun one level off", EDITING, "plan.times[-taken - 1 :]", "plan.times[-taken:]", f"{FIRST_LEVEL}[0.5-5]"),
+    Patch("image to image: noised to T, begun below", EDITING, "q_sample(self.schedule, z_0, plan.times[0],", "q_sample(self.schedule, z_0, self.schedule.T,", f"{FIRST_LEVEL}[0.5-5]"),
+    Patch("image to image: a small strength takes no step", EDITING, "max(1, round(", "max(0, round(", f"{FIRST_LEVEL}[1e-06-1]"),
+    Patch("resampling: back up without noise", EDITING, "z_t = mean + variance.sqrt() * randn_like(mean, plan.generators)", "z_t = mean", BACK_UP),
+    Patch("between seeds: a straight line through noise", EDITING, "angle.cos() * one + angle.sin() * other", "(1 - angle * 2 / pi) * one + angle * 2 / pi * other", STANDARD),
     Patch("17: DDPM's frequencies for Stable Diffusion's", EMBEDDINGS, "dtype=torch.float32) / half)", "dtype=torch.float32) / (half - 1))", SINUSOIDS),
     Patch("17: sines first", EMBEDDINGS, "torch.cat([angles.cos(), angles.sin()], dim=-1)", "torch.cat([angles.sin(), angles.cos()], dim=-1)", SINUSOIDS),
     Patch("22: EMA decay swapped", "minidiff/training/averaging.py", "decay * average + (1 - decay) * current", "(1 - decay) * average + decay * current", AVERAGE),
@@ -191,8 +241,12 @@ EQUIVALENTS = [
     Patch("the posterior's variance as the inverse of a precision", POSTERIOR, "variance = (1 - alpha_bar_prev) / (1 - alpha_bar_t) * beta_t", "variance = 1 / (alpha_t / beta_t + 1 / (1 - alpha_bar_prev))", GRID),
     Patch("KL from standard deviations", GAUSSIANS, "torch.log(variance_2 / variance_1)", "2 * torch.log(variance_2.sqrt() / variance_1.sqrt())", KL),
     Patch("ε̂ from v by way of x̂_0", PREDICTION, "noise * x_t + signal * value)", "(x_t - signal * (signal * x_t - noise * value)) / noise)", BOTH_ENDS),
-    Patch("σ as a product of roots", DDIM, "eta**2 * (1 - alpha_bar_s) / (1 - alpha_bar_t) * step_between(schedule, s, t, like=x_t)[1]", "(eta * ((1 - alpha_bar_s) / (1 - alpha_bar_t)).sqrt() * (1 - alpha_bar_t / alpha_bar_s).sqrt()) ** 2", LAW),
-    Patch("no noise in the last step because β̃ is 0 there", DDPM, 'if s == 0:\n            return mean, x_0\n        if variance == "beta":', 'if variance == "beta" and s == 0:\n            return mean, x_0\n        if variance == "beta":', LAW),
+    Patch("σ as a product of roots", DDIM, "eta**2 * (1 - alpha_bar_s) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_s)", "(eta * math.sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t)) * math.sqrt(1 - alpha_bar_t / alpha_bar_s)) ** 2", law("ddim, half")),
+    Patch("no noise in the last step because β̃ is 0 there", DDPM, 'if s == 0:\n            return mean, x_0\n        if variance == "beta":', 'if variance == "beta" and s == 0:\n            return mean, x_0\n        if variance == "beta":', law("ddpm")),
+    Patch("1 - e^-2h by way of expm1", DPM, "(1 - alpha_bar[s]) * (1 - shrink**2)", "(1 - alpha_bar[s]) * -math.expm1(-2 * h)", law("dpm_solver_pp, sde")),
+    Patch("the ancestral step's r as a quotient of karras_sigmas", EULER, "alpha_bar[t] * (1 - alpha_bar[s]) / (alpha_bar[s] * (1 - alpha_bar[t]))", "(float(schedule.karras_sigmas[s]) / float(schedule.karras_sigmas[t])) ** 2", law("euler_ancestral")),
+    Patch("Heun's mean of slopes written out", EULER, "x_s + 0.5 * (noise - signal * math.sqrt((1 - alpha_bar_t) / alpha_bar_t)) * turn", "signal * (x_t / math.sqrt(alpha_bar_t) + (noise / signal - math.sqrt((1 - alpha_bar_t) / alpha_bar_t)) * (eps + turn / 2))", law("heun, churned")),
+    Patch("the kept part by torch.where", EDITING, "free * z_s + (1 - free) * known", "torch.where(free > 0, z_s, known)", CLEAN),
     Patch("levels drawn from 0 and raised by one", "minidiff/training/objective.py", "torch.randint(1, schedule.T + 1, (len(x_0),), generator=generator)", "torch.randint(0, schedule.T, (len(x_0),), generator=generator) + 1", LEVELS),
     Patch("the average as a step towards the weights", "minidiff/training/averaging.py", "decay * average + (1 - decay) * current", "average + (1 - decay) * (current - average)", AVERAGE),
     Patch("guidance in Ho & Salimans' form, w = s - 1", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "(1 + (s - 1)) * eps_cond - (s - 1) * eps_null)", FREE),

@@ -1,7 +1,12 @@
 """Whole trajectories of our samplers and of diffusers' schedulers: same schedule, same noise, same fake model.
 
-diffusers keeps its schedule in float32; it is given ours in float64 here, so that what is compared is the algorithm.
+diffusers keeps its schedule in float32, and some schedulers cast x to it before each step. Here they are given our schedule in float64,
+and their `torch.float32` means float64, so that what is compared is the algorithm. Settings: no clipping, trailing levels, the last
+step into clean data (`set_alpha_to_one`, `final_sigmas_type="zero"`); and once Stable Diffusion's own, which ends at the paper's t = 1.
 """
+
+import importlib
+from types import ModuleType
 
 import pytest
 import torch
@@ -18,13 +23,13 @@ PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x_0": "sample"}
 
 def fake_model(x_t, t):
     """Any smooth function of x and t; t as Stable Diffusion counts, from 0."""
-    level = torch.as_tensor(t).reshape(-1, *[1] * (x_t.ndim - 1))
+    level = torch.as_tensor(t, dtype=x_t.dtype).reshape(-1, *[1] * (x_t.ndim - 1))
     return torch.sin(1.3 * x_t + level / 200) + 0.1 * x_t
 
 
 def theirs(name, prediction_type, steps, *, x, generator, config=(), **options):
     scheduler = getattr(diffusers, name)(
-        num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False,
+        num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
         prediction_type=PREDICTIONS[prediction_type], **dict(config),
     )  # fmt: skip
     scheduler.betas, scheduler.alphas, scheduler.alphas_cumprod = (
@@ -35,10 +40,43 @@ def theirs(name, prediction_type, steps, *, x, generator, config=(), **options):
             torch.tensor(1.0) if scheduler.config.set_alpha_to_one else scheduler.alphas_cumprod[0]
         )
     scheduler.set_timesteps(steps)
-    path = []
+    path, options = [], options if generator is None else options | {"generator": generator}
     for t in scheduler.timesteps:
-        x = scheduler.step(fake_model(x, t), t, x, generator=generator, **options).prev_sample
+        x = scheduler.step(fake_model(x, t), t, x, **options).prev_sample
         path.append(x)
+    return torch.stack(path)
+
+
+class InFloat64(ModuleType):
+    """torch, but for one name."""
+
+    float32 = torch.float64
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+
+def along_karras(name, prediction_type, steps, monkeypatch, *, generator=None, config=()):
+    """A scheduler that counts in σ̂, over whole steps; x̄ = x / √ᾱ where it walks in x̄, as all but DPM-Solver's do."""
+    module = importlib.import_module(getattr(diffusers, name).__module__)
+    monkeypatch.setattr(module, "torch", InFloat64("torch"))
+    scheduler = getattr(diffusers, name)(
+        num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
+        prediction_type=PREDICTIONS[prediction_type], timestep_spacing="trailing", **dict(config),
+    )  # fmt: skip
+    scheduler.set_timesteps(steps)
+    levels = (scheduler.timesteps + 1).long()
+    sigmas = torch.cat([SCHEDULE.karras_sigmas[levels], torch.zeros(1, dtype=torch.float64)])
+    assert_close(scheduler.sigmas.double()[:-1], sigmas[:-1], rtol=1e-5, atol=0)
+    scheduler.sigmas = sigmas
+    x = start()
+    if scale := hasattr(scheduler, "init_noise_sigma") and name != "DPMSolverMultistepScheduler":
+        x = x / SCHEDULE.alphas_cumprod[1000].sqrt()
+    path, options = [], {} if generator is None else {"generator": generator}
+    for i, t in enumerate(scheduler.timesteps):
+        seen = scheduler.scale_model_input(x, t)
+        x = scheduler.step(fake_model(seen, t), t, x, **options).prev_sample
+        path.append(x / (1 + sigmas[i + 1] ** 2).sqrt() if scale else x)
     return torch.stack(path)
 
 
@@ -57,7 +95,7 @@ def test_ddpm(variance, named, steps, prediction_type):
     denoise = prediction.as_denoiser(fake_model, SCHEDULE, prediction_type, time_offset=-1)
     run = samplers.ddpm(denoise, SCHEDULE, start(), samplers.times(1000, steps), generator=noise(), variance=variance)
     ours = torch.stack([step.x_t for step in run])
-    config = {"variance_type": named, "timestep_spacing": "trailing"}
+    config = {"variance_type": named, "timestep_spacing": "trailing", "clip_sample": False}
     expected = theirs("DDPMScheduler", prediction_type, steps, x=start(), generator=noise(), config=config)
     if variance == "beta" and steps < 1000:  # they leave the noise out only where the last step begins at t = 1
         ours, expected = ours[:-1], expected[:-1]
@@ -72,7 +110,7 @@ def test_ddim(eta, steps, prediction_type):
     times = samplers.times(1000, steps)
     run = samplers.ddim(denoise, SCHEDULE, start(), times, generator=noise(), eta=eta)
     ours = torch.stack([step.x_t for step in run])
-    config = {"set_alpha_to_one": True, "timestep_spacing": "trailing"}
+    config = {"set_alpha_to_one": True, "timestep_spacing": "trailing", "clip_sample": False}
     expected = theirs("DDIMScheduler", prediction_type, steps, x=start(), generator=noise(), config=config, eta=eta)
     assert_close(ours, expected, rtol=0, atol=1e-5)
 
@@ -82,8 +120,71 @@ def test_ddim_as_stable_diffusion_ends_it():
     denoise = prediction.as_denoiser(fake_model, SCHEDULE, "eps", time_offset=-1)
     times = samplers.times(1000, 50, "leading", end=1, offset=1)
     ours = torch.stack([step.x_t for step in samplers.ddim(denoise, SCHEDULE, start(), times)])
-    config = {"set_alpha_to_one": False, "steps_offset": 1, "timestep_spacing": "leading"}
+    config = {"set_alpha_to_one": False, "steps_offset": 1, "timestep_spacing": "leading", "clip_sample": False}
     assert_close(ours, theirs("DDIMScheduler", "eps", 50, x=start(), generator=None, config=config), rtol=0, atol=1e-5)
+
+
+def ours(sampler, prediction_type, steps, **options):
+    denoise = prediction.as_denoiser(fake_model, SCHEDULE, prediction_type, time_offset=-1)
+    run = sampler(denoise, SCHEDULE, start(), samplers.times(1000, steps), **options)
+    return torch.stack([step.x_t for step in run])
+
+
+@pytest.mark.parametrize("prediction_type", ["eps", "v"])
+@pytest.mark.parametrize("steps", [100, 8])
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_dpm_solver_pp(stochastic, order, steps, prediction_type, monkeypatch):
+    config = {"algorithm_type": "sde-dpmsolver++" if stochastic else "dpmsolver++", "solver_order": order}
+    name = "DPMSolverMultistepScheduler"
+    expected = along_karras(name, prediction_type, steps, monkeypatch, generator=noise(), config=config)
+    mine = ours(samplers.dpm_solver_pp, prediction_type, steps, order=order, stochastic=stochastic, generator=noise())
+    assert_close(mine, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction_type", ["eps", "v"])
+@pytest.mark.parametrize("steps", [100, 8])
+@pytest.mark.parametrize(("name", "sampler"), [
+    ("EulerDiscreteScheduler", samplers.euler),
+    ("EulerAncestralDiscreteScheduler", samplers.euler_ancestral),
+])  # fmt: skip
+def test_euler(name, sampler, steps, prediction_type, monkeypatch):
+    expected = along_karras(name, prediction_type, steps, monkeypatch, generator=noise())
+    assert_close(ours(sampler, prediction_type, steps, generator=noise()), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction_type", ["eps", "v"])
+@pytest.mark.parametrize("steps", [100, 8])
+def test_heun(steps, prediction_type, monkeypatch):
+    path = along_karras("HeunDiscreteScheduler", prediction_type, steps, monkeypatch)
+    expected = torch.cat([path[1::2], path[-1:]])  # every other of theirs is Euler's step, which Heun's then corrects
+    assert_close(ours(samplers.heun, prediction_type, steps), expected, rtol=0, atol=1e-5)
+
+
+def as_eps(prediction_type):
+    """What PNDM is given: ε̂, whatever the model answers. It would mix v of different levels, which are not slopes of one equation."""
+    denoise = prediction.as_denoiser(fake_model, SCHEDULE, prediction_type, time_offset=-1)
+    return lambda x_t, t: denoise(x_t, torch.as_tensor(t) + 1).eps
+
+
+@pytest.mark.parametrize("prediction_type", ["eps", "v"])
+@pytest.mark.parametrize("steps", [100, 8])
+def test_plms(steps, prediction_type, monkeypatch):
+    """Theirs calls the network once more, to average the first step: so does ours with `warmup="averaged"`."""
+    mine = ours(samplers.plms, prediction_type, steps, warmup="averaged")
+    monkeypatch.setitem(globals(), "fake_model", as_eps(prediction_type))
+    config = {"set_alpha_to_one": True, "timestep_spacing": "trailing", "skip_prk_steps": True}
+    expected = theirs("PNDMScheduler", "eps", steps, x=start(), generator=None, config=config)
+    assert_close(mine, expected[1:], rtol=0, atol=1e-5)  # theirs shows the first step before it is averaged
+
+
+def test_plms_as_stable_diffusion_ends_it():
+    denoise = prediction.as_denoiser(fake_model, SCHEDULE, "eps", time_offset=-1)
+    times = samplers.times(1000, 50, "leading", end=1, offset=1)
+    mine = torch.stack([step.x_t for step in samplers.plms(denoise, SCHEDULE, start(), times, warmup="averaged")])
+    config = {"set_alpha_to_one": False, "steps_offset": 1, "timestep_spacing": "leading", "skip_prk_steps": True}
+    expected = theirs("PNDMScheduler", "eps", 50, x=start(), generator=None, config=config)
+    assert_close(mine, expected[1:], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])

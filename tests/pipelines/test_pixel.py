@@ -68,7 +68,7 @@ def test_a_younger_self_guides(model, tmp_path):
         model.generate(1, steps=2, guidance_scale=2)
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": 51}, {"sampler": "euler"}, {"batch_size": 0}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": 51}, {"sampler": "eular"}, {"batch_size": 0}])
 def test_what_cannot_be_drawn_is_an_error(model, wrong):
     with pytest.raises(ValueError, match=r"steps|sampler|batch_size"):
         model.generate(1, **wrong)

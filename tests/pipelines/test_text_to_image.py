@@ -58,7 +58,7 @@ def test_a_saved_model_draws_the_same(model, dtype, tolerance, tmp_path):
     ("wrong", "message"),
     [
         ({"prompts": []}, "at least one prompt"),
-        ({"sampler": "euler"}, "unknown sampler 'euler'"),
+        ({"sampler": "eular"}, "unknown sampler 'eular'"),
         ({"steps": 0}, "steps"),
         ({"steps": 51}, "steps"),
         ({"negative_prompts": ["a"]}, "got 1 for 3"),

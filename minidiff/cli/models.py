@@ -1,29 +1,24 @@
-"""The command line: `minidiff train | generate | evaluate | info`."""
+"""Training models, drawing with them, judging them, and asking what they are."""
 
 import platform
-import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import torch
 import typer
 
-from minidiff import devices, samplers
+from minidiff import devices
+from minidiff.cli.options import MODELS, SAMPLERS, Device, Grid, Guidance, Negative, Out, Scale, Seed, given_or
 from minidiff.data import pictures
 from minidiff.pipelines import PixelDiffusion, TextToImage, folders, load, recipes, reports
 
-app = typer.Typer(help="Diffusion models from scratch.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer()
 
-MODELS = f"A folder that training wrote, or a bundled model: {', '.join(folders.BUNDLED)}."
-SAMPLERS = " or ".join(samplers.BY_NAME)
-
-Given = TypeVar("Given")
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto asks MINIDIFF_DEVICE first.")]
-Guidance = Annotated[float | None, typer.Option(help="How strongly to guide; 1 is off.", show_default="the model's")]
-Seed = Annotated[int, typer.Option(help="Picture i is drawn from seed + i.")]
 Steps = Annotated[int | None, typer.Option(help="Steps of the sampler.", show_default="25 with prompts, 100 without")]
-Sampler = Annotated[str | None, typer.Option(help=f"{SAMPLERS}.", show_default="ddim with prompts, ddpm without")]
+Sampler = Annotated[
+    str | None, typer.Option(help=f"One of {SAMPLERS}.", show_default="ddim with prompts, ddpm without")
+]
 
 
 @app.command()
@@ -56,11 +51,9 @@ def generate(
     prompts: Annotated[
         list[str] | None, typer.Argument(help="What to draw: a picture for each prompt.", show_default=False)
     ] = None,
-    out: Annotated[
-        Path, typer.Option(help="The picture to write: a .png file, a grid if there is more than one.")
-    ] = Path("picture.png"),
+    out: Out = Path("picture.png"),
     model: Annotated[str, typer.Option(help=MODELS)] = "digits",
-    negative: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
+    negative: Negative = None,
     guidance: Guidance = None,
     steps: Steps = None,
     sampler: Sampler = None,
@@ -68,8 +61,8 @@ def generate(
     count: Annotated[
         int | None, typer.Option(help="Pictures of each prompt.", show_default="1; 64 for a model without prompts")
     ] = None,
-    grid: Annotated[int, typer.Option(help="Pictures in a row of the grid.")] = 8,
-    scale: Annotated[int, typer.Option(help="Width of a pixel.")] = 4,
+    grid: Grid = 8,
+    scale: Scale = 4,
     batch_size: Annotated[int, typer.Option(help="How many pictures at a time.")] = 64,
     strip: Annotated[
         Path | None, typer.Option(help="Also write the first picture on its way from noise, as one .png row.")
@@ -88,24 +81,24 @@ def generate(
             raise ValueError(f"{model} knows no prompts: leave out prompts and --negative, or choose another model")
         pixel = PixelDiffusion.load(folder, device)
         settings = {
-            "steps": _or(steps, 100),
-            "sampler": _or(sampler, "ddpm"),
+            "steps": given_or(steps, 100),
+            "sampler": given_or(sampler, "ddpm"),
             "seed": seed,
-            "guidance_scale": float(_or(guidance, pixel.guidance_scale)),
+            "guidance_scale": float(given_or(guidance, pixel.guidance_scale)),
         }
-        images = pixel.generate(_or(count, 64), **settings, batch_size=batch_size)
+        images = pixel.generate(given_or(count, 64), **settings, batch_size=batch_size)
         path = ((step.x_t.cpu() + 1) / 2 for step in pixel.sample(1, **settings))
     else:
         if not prompts:
             raise ValueError(f'{model} draws what it is told: minidiff generate "a red seven"')
         text = TextToImage.load(folder, device)
         settings = {
-            "steps": _or(steps, 25),
-            "sampler": _or(sampler, "ddim"),
+            "steps": given_or(steps, 25),
+            "sampler": given_or(sampler, "ddim"),
             "seed": seed,
-            "guidance_scale": float(_or(guidance, text.guidance_scale)),
+            "guidance_scale": float(given_or(guidance, text.guidance_scale)),
         }
-        asked = [prompt for prompt in prompts for _ in range(_or(count, 1))]
+        asked = [prompt for prompt in prompts for _ in range(given_or(count, 1))]
         away = None if negative is None else [negative] * len(asked)
         images = text.generate(asked, negative_prompts=away, **settings, batch_size=batch_size)
         path = (
@@ -167,18 +160,3 @@ def info(
     if picture is not None:
         notes = "\n".join(f"  {name}: {value}" for name, value in pictures.read_notes(picture).items())
         typer.echo(f"{picture}:\n{notes}")
-
-
-def _or(given: Given | None, otherwise: Given) -> Given:
-    """What was given on the command line, 0 too; otherwise the default."""
-    return otherwise if given is None else given
-
-
-def main() -> None:
-    """Run the command line; a user's mistake gets one line, not a traceback."""
-    try:
-        app(standalone_mode=True)
-    except (ValueError, TypeError, FileNotFoundError, FloatingPointError) as error:
-        sys.exit(f"minidiff: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\nminidiff: stopped; a run goes on from its last checkpoint with --resume")

@@ -1,0 +1,21 @@
+"""The command line: `minidiff train | generate | edit | inpaint | outpaint | evaluate | info`."""
+
+import sys
+
+import typer
+
+from minidiff.cli import editing, models
+
+app = typer.Typer(help="Diffusion models from scratch.", no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(models.app)
+app.add_typer(editing.app)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake gets one line, not a traceback."""
+    try:
+        app(standalone_mode=True)
+    except (ValueError, TypeError, FileNotFoundError, FloatingPointError) as error:
+        sys.exit(f"minidiff: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nminidiff: stopped; a run goes on from its last checkpoint with --resume")
