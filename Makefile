@@ -12,6 +12,8 @@ demo: $(VENV)/.installed
 	$(BIN)/minidiff generate --model digits --grid 4 --out out/digits.png --strip out/denoising.png \
 		"a small red seven on a navy background" "a large yellow 3 on black" "a medium green zero on a white background" \
 		"blue 5, large, white background" "a pink eight" "a small orange two on a teal background" "cyan 9, maroon background" "the digit 4"
+	$(BIN)/minidiff generate --model emoji --grid 4 --out out/emoji.png \
+		"grinning face" "red heart" "sailboat" "hot beverage" "red cat" "purple elephant" "yellow pig" "green whale"
 
 demo-train: $(VENV)/.installed
 	$(BIN)/minidiff train digits-pixel --out $(DEMO_RUN) --resume

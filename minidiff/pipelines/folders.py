@@ -12,7 +12,7 @@ from minidiff.data import files
 from minidiff.training import checkpoint
 
 CONFIG = "config.json"
-BUNDLED = ("digits", "digits-pixel")
+BUNDLED = ("digits", "emoji", "digits-pixel")
 
 
 def find(model: str | Path) -> Path:
