@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Shaped
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from minidiff import samplers
@@ -66,7 +67,8 @@ class Editing:
         """The pictures, drawn anew where the mask, (h, w) or (b or 1, 1, h, w), is 1 (or True), and kept where it is 0.
 
         After each step the kept latents are replaced by the picture's own, noised to the level *just reached*; after the last one they are
-        clean. A latent is kept where all of its pixels are. resampling: go each step so many times, back up in between, which brings
+        clean. A latent is kept where all of its pixels are; what the mask hides is covered before encoding, by the nearest
+        kept pixels, for the encoder looks at everything at once. resampling: go each step so many times, back up in between, which brings
         both parts into agreement; a multistep sampler then has no past to use. paste: put the kept pixels themselves
         into the result, in place of what the autoencoder makes of them.
 
@@ -76,8 +78,8 @@ class Editing:
         if resampling < 1:
             raise ValueError(f"resampling must be at least 1, which is once, got {resampling}")
         plan = self.plan(prompts, **settings)
-        z_0 = self._encoded(images, plan)
         repaint = _checked_mask(mask, images)
+        z_0 = self._encoded(_covered(images.cpu(), repaint), plan)
         free = F.max_pool2d(repaint, self.vae.config.factor).to(z_0)
 
         def constrain(z_s: Tensor, s: Real) -> Tensor:
@@ -108,7 +110,7 @@ class Editing:
         if min(left, top, right, bottom) < 0 or left + top + right + bottom == 0:
             raise ValueError(f"padding must add pixels on at least one side and take none away, got {padding}")
         around = (left, right, top, bottom)
-        wider = F.pad(images, around, mode="replicate")
+        wider = F.pad(images, around)
         mask = F.pad(torch.zeros(1, 1, *images.shape[2:]), around, value=1.0)
         return self.inpaint(wider, mask, prompts, **settings)
 
@@ -202,6 +204,18 @@ def _checked_mask(mask: Tensor, images: Tensor) -> Tensor:
     if not mask.flatten(1).any(dim=1).all():
         raise ValueError("there is nothing to repaint: the mask is 0 everywhere, and 1 is what will be drawn anew")
     return mask
+
+
+def _covered(images: Tensor, repaint: Tensor) -> Tensor:
+    """The pictures with the nearest kept pixel in place of each that is not kept; grey where none is kept."""
+    covered = []
+    for image, hidden in zip(images, repaint.expand(len(images), -1, -1, -1)[:, 0], strict=True):
+        if hidden.all():
+            covered.append(torch.full_like(image, 0.5))
+            continue
+        rows, columns = distance_transform_edt(hidden.numpy(), return_distances=False, return_indices=True)
+        covered.append(image[:, torch.from_numpy(rows).long(), torch.from_numpy(columns).long()])
+    return torch.stack(covered)
 
 
 def _at_least_two(count: int) -> int:

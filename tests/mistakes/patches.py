@@ -53,6 +53,7 @@ JUST_REACHED = "tests/pipelines/test_editing.py::test_what_is_known_has_the_nois
 CLEAN = "tests/pipelines/test_editing.py::test_without_paste_back_the_kept_part_is_what_the_autoencoder_makes_of_its_latents"
 ALL_OF_ITS_PIXELS = "tests/pipelines/test_editing.py::test_a_latent_is_kept_where_all_of_its_pixels_are"
 BACK_UP = "tests/pipelines/test_editing.py::test_resampling_goes_back_up_by_the_forward_process"
+HIDDEN = "tests/pipelines/test_editing.py::test_what_the_mask_hides_has_no_part_in_the_result"
 STANDARD = "tests/pipelines/test_editing.py::test_between_seeds_noise_stays_standard_normal"
 LEVELS = "tests/training/test_objective.py::test_levels_are_uniform_from_1_to_T"
 AVERAGE = "tests/training/test_parts.py::test_average_is_the_weighted_sum_of_all_weights_seen"
@@ -162,6 +163,7 @@ MISTAKES = [
     Patch("20: the known part noised to the level that was left", RUN, "x = constrain(x, s)", "x = constrain(x, t)", CONSTRAINT),
     Patch("20: the known part without noise", EDITING, "known = q_sample(self.schedule, z_0, s, randn_like(z_0, plan.generators)) if s > 0 else z_0", "known = z_0", JUST_REACHED),
     Patch("20: the known part left noisy at the end", EDITING, "q_sample(self.schedule, z_0, s, randn_like(z_0, plan.generators)) if s > 0 else z_0", "q_sample(self.schedule, z_0, max(s, 1), randn_like(z_0, plan.generators))", CLEAN),
+    Patch("20: what the mask hides is encoded too", EDITING, "self._encoded(_covered(images.cpu(), repaint), plan)", "self._encoded(images, plan)", HIDDEN),
     Patch("20: no paste-back", EDITING, "paste: bool = True", "paste: bool = False", f"{MARKED}[ddim]"),
     Patch("20: a latent kept where any of its pixels is", EDITING, "free = F.max_pool2d(repaint, self.vae.config.factor)", "free = 1 - F.max_pool2d(1 - repaint, self.vae.config.factor)", ALL_OF_ITS_PIXELS),
     Patch("image to image: begun one level off", EDITING, "plan.times[-taken - 1 :]", "plan.times[-taken:]", f"{FIRST_LEVEL}[0.5-5]"),
