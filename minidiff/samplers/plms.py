@@ -44,6 +44,8 @@ def plms(
     warmup: the first three steps have a shorter past, and take "lower" orders; with "averaged" the first step is corrected by an
     answer at its own end, one call more. history: levels above times[0] and what the denoiser said there, the oldest first.
 
+    Of all samplers here it needs the shortest steps to be stable: under strong guidance, 5 say, fifty of them and not twenty-five.
+
     Yields after each step. Raises ValueError or TypeError at the call for levels that do not descend, an unknown warm-up, a history
     that is out of order, and where more than one answer is asked for at a level where ᾱ_t = 0, from which a step of σ̂ is infinite.
     Source: Liu et al., Pseudo Numerical Methods for Diffusion Models on Manifolds, 2022, eq. 9 and 12.
