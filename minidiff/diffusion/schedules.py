@@ -83,11 +83,6 @@ class NoiseSchedule:
         Raises TypeError for a `like` that is not floating point; ValueError for a NaN, for a shape of t other than (B,), and
         for a t outside low…T or next to an infinite log SNR.
         """
-        if isinstance(t, int) and not isinstance(t, bool):  # what samplers ask for, at each step
-            self._check_data(like)
-            self._check_level(t, low)
-            shape = (len(like), *[1] * (like.ndim - 1))
-            return Coefficients(*self._table[t].reshape(3, *[1] * like.ndim).expand(3, *shape).unbind())
         t = t.cpu() if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64 if isinstance(t, float) else None)
         self._check_data(like)
         self._check(t, like, low)
@@ -137,10 +132,6 @@ class NoiseSchedule:
     def _between(self, below: Tensor, above: Tensor, t: Tensor) -> Tensor:
         log_snr = self.snr.log()
         return torch.lerp(log_snr[below], log_snr[above], t.double() - below).sigmoid()
-
-    @cached_property
-    def _table(self) -> Float64[Tensor, "levels 3"]:
-        return torch.stack([self.betas, self.alphas, self.alphas_cumprod], dim=1)
 
     @cached_property
     def _scales(self) -> list[tuple[float, float]]:
