@@ -30,8 +30,9 @@ class Inversion(NamedTuple):
 
 
 class Editing:
-    """The half of `TextToImage` that edits, with the parts of the other half. `settings` are those of its `generate`: negative_prompts, steps, guidance_scale, sampler, seed.
+    """The half of `TextToImage` that edits, with the parts of the other half.
 
+    `settings` are those of its `generate`: negative_prompts, steps, guidance_scale, sampler, seed.
     Pictures are (b, 3, h, w) in [0, 1], one for each prompt, height and width multiples of `stride`; results are like them, on the CPU.
     Every method raises as `generate` does, and ValueError for pictures of another shape or outside of that range.
     """

@@ -12,7 +12,7 @@ from minidiff.diffusion.noise import seeded
 from minidiff.diffusion.prediction import Denoiser
 from minidiff.diffusion.schedules import NoiseSchedule
 
-LARGEST_SLOPE_STEP = 80  # karras_sigma; Karras et al. 2022 begin there too
+HEUN_BEGINS_AT = 80  # karras_sigma, as in Karras et al. 2022, table 1
 
 
 class Plan(NamedTuple):
@@ -41,5 +41,5 @@ def plan(denoise: Denoiser, schedule: NoiseSchedule, sampler: str, steps: int, s
     """
     if sampler not in samplers.BY_NAME:
         raise ValueError(f"unknown sampler {sampler!r}: choose one of {', '.join(samplers.BY_NAME)}")
-    start = int((schedule.karras_sigmas <= LARGEST_SLOPE_STEP).sum()) - 1 if sampler == "heun" else schedule.T
+    start = int((schedule.karras_sigmas <= HEUN_BEGINS_AT).sum()) - 1 if sampler == "heun" else schedule.T
     return Plan(denoise, schedule, samplers.times(schedule.T, steps, start=start), sampler, seeded(seed, count))
