@@ -151,7 +151,8 @@ def test_a_user_s_mistake_gets_one_line_that_helps(run, words, message, tmp_path
 
 
 def test_help_names_every_command(run):
-    assert all(name in run("--help")[1] for name in ("train", "generate", "evaluate", "info"))
+    commands = ("train", "generate", "edit", "inpaint", "outpaint", "evaluate", "info")
+    assert all(name in run("--help")[1] for name in commands)
 
 
 def test_edit_inpaint_and_outpaint_write_pictures_and_note_how(run, small_model, tmp_path):

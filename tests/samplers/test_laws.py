@@ -200,12 +200,17 @@ def distance(times, steps, schedule):
     return max((mean - MEAN).abs().max().item(), (covariance - COVARIANCE).abs().max().item())
 
 
-@pytest.mark.parametrize("case", ANCESTRAL)
+@pytest.mark.parametrize("case", [case for case in CASES if case not in ("ddim", "euler")])
 def test_the_law_s_distance_from_the_data_falls_as_one_over_the_steps(case):
-    """On grids that are even in t, down to clean data, of a fine schedule; else the laws above would prove nothing about the data."""
+    """On grids that are even in t, down to clean data, of a fine schedule; else the laws above would prove nothing about the data.
+
+    2M's law falls faster: it knows where x̂_0 is going.
+    """
     schedule = schedules.linear()
     coarse, fine = (distance(samplers.times(1000, steps), CASES[case][2], schedule) for steps in (100, 200))
-    assert abs(math.log2(coarse / fine) - 1) < 0.15
+    order = math.log2(coarse / fine)
+    assert order > 0.85
+    assert order < 1.15 or case == "dpm_solver_pp, sde"
 
 
 @pytest.mark.parametrize("grid", GRIDS)
