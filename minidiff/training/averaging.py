@@ -1,7 +1,7 @@
 """The average of a model's weights over its training, which draws better pictures than the last weights do."""
 
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 def ema_decay(decay: float, n: int) -> float:
@@ -18,9 +18,13 @@ def ema_update(average: Tensor, current: Tensor, decay: float) -> Tensor:
 
 
 def average(model: nn.Module, decay: float) -> AveragedModel:
-    """The exponential moving average of a model: call `update_parameters(model)` after each step.
+    """The exponential moving average of a model, by `ema_update`'s rule: call `update_parameters(model)` after each step.
 
     The first call copies the weights; from the second on n counts 1, 2, …. Parameters only: a buffer is no weight, and the average
     has the model's own.
     """
-    return AveragedModel(model, avg_fn=lambda ema, current, n: ema_update(ema, current, ema_decay(decay, int(n))))
+
+    def update(averages: list[Tensor], currents: list[Tensor], n: Tensor) -> None:
+        get_ema_multi_avg_fn(ema_decay(decay, int(n)))(averages, currents, n)  # all weights at once and in place
+
+    return AveragedModel(model, multi_avg_fn=update)

@@ -57,6 +57,7 @@ HIDDEN = "tests/pipelines/test_editing.py::test_what_the_mask_hides_has_no_part_
 STANDARD = "tests/pipelines/test_editing.py::test_between_seeds_noise_stays_standard_normal"
 LEVELS = "tests/training/test_objective.py::test_levels_are_uniform_from_1_to_T"
 AVERAGE = "tests/training/test_parts.py::test_average_is_the_weighted_sum_of_all_weights_seen"
+EMA = "tests/test_formulas.py::test_the_function_computes_the_formula[training.ema]"
 BUFFERS = "tests/training/test_parts.py::test_buffers_are_copied_from_the_model_not_averaged"
 DIGITS = "tests/data/test_digits.py::test_shapes_ranges_and_equal_classes"
 SINUSOIDS = "tests/nets/test_embeddings.py::test_stable_diffusion_form_is_cosines_then_sines"
@@ -173,8 +174,9 @@ MISTAKES = [
     Patch("between seeds: a straight line through noise", EDITING, "angle.cos() * one + angle.sin() * other", "(1 - angle * 2 / pi) * one + angle * 2 / pi * other", STANDARD),
     Patch("17: DDPM's frequencies for Stable Diffusion's", EMBEDDINGS, "dtype=torch.float32) / half)", "dtype=torch.float32) / (half - 1))", SINUSOIDS),
     Patch("17: sines first", EMBEDDINGS, "torch.cat([angles.cos(), angles.sin()], dim=-1)", "torch.cat([angles.sin(), angles.cos()], dim=-1)", SINUSOIDS),
-    Patch("22: EMA decay swapped", "minidiff/training/averaging.py", "decay * average + (1 - decay) * current", "(1 - decay) * average + decay * current", AVERAGE),
-    Patch("22: buffers averaged", "minidiff/training/averaging.py", "int(n))))", "int(n))), use_buffers=True)", BUFFERS),
+    Patch("22: EMA decay swapped", "minidiff/training/averaging.py", "get_ema_multi_avg_fn(ema_decay(decay, int(n)))", "get_ema_multi_avg_fn(1 - ema_decay(decay, int(n)))", AVERAGE),
+    Patch("22: EMA decay swapped in the formula", "minidiff/training/averaging.py", "decay * average + (1 - decay) * current", "(1 - decay) * average + decay * current", EMA),
+    Patch("22: buffers averaged", "minidiff/training/averaging.py", "multi_avg_fn=update)", "multi_avg_fn=update, use_buffers=True)", BUFFERS),
     Patch("22: pictures in [0, 1]", "minidiff/data/digits.py", ".float() / 127.5 - 1,", ".float() / 255,", DIGITS),
     Patch("22: eval() forgotten", "minidiff/training/loop.py", "return run.ema.module.eval()", "return run.ema.module.train()", WATCH),
     Patch("15: s ε_c + (s - 1) ε_∅", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "s * eps_cond + (s - 1) * eps_null)", FREE),
@@ -250,7 +252,7 @@ EQUIVALENTS = [
     Patch("Heun's mean of slopes written out", EULER, "x_s + 0.5 * (noise - signal * math.sqrt((1 - alpha_bar_t) / alpha_bar_t)) * turn", "signal * (x_t / math.sqrt(alpha_bar_t) + (noise / signal - math.sqrt((1 - alpha_bar_t) / alpha_bar_t)) * (eps + turn / 2))", law("heun, churned")),
     Patch("the kept part by torch.where", EDITING, "free * z_s + (1 - free) * known", "torch.where(free > 0, z_s, known)", CLEAN),
     Patch("levels drawn from 0 and raised by one", "minidiff/training/objective.py", "torch.randint(1, schedule.T + 1, (len(x_0),), generator=generator)", "torch.randint(0, schedule.T, (len(x_0),), generator=generator) + 1", LEVELS),
-    Patch("the average as a step towards the weights", "minidiff/training/averaging.py", "decay * average + (1 - decay) * current", "average + (1 - decay) * (current - average)", AVERAGE),
+    Patch("the average as a step towards the weights", "minidiff/training/averaging.py", "decay * average + (1 - decay) * current", "average + (1 - decay) * (current - average)", EMA),
     Patch("guidance in Ho & Salimans' form, w = s - 1", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "(1 + (s - 1)) * eps_cond - (s - 1) * eps_null)", FREE),
     Patch("guidance begun at the conditional answer", GUIDANCE, "x_0_null + s * (x_0_cond - x_0_null)", "x_0_cond + (s - 1) * (x_0_cond - x_0_null)", FREE),
     Patch("x̂_0 by way of the guided ε̂", GUIDANCE, "Prediction(x_0 + to_x_0.to(x_t) * lean, ", "Prediction((x_t - to_eps.to(x_t) * (eps - to_eps.to(x_t) * lean)) / alpha_bar_t.sqrt().to(x_t), ", BAYES_G),
