@@ -8,7 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from minidiff.training import TrainConfig, average, learning_rate
-from minidiff.training.averaging import ema_decay
+from minidiff.training.averaging import ema_decay, ema_update
 from minidiff.training.checkpoint import read_tensors, write_json, write_tensors
 from minidiff.training.order import Order
 
@@ -38,6 +38,19 @@ def test_average_is_the_weighted_sum_of_all_weights_seen():
     )
     assert_close(ema.module.weight.item(), expected)
     assert ema_decay(0.9, 10**6) == 0.9
+
+
+def test_average_follows_the_rule_that_the_notebook_derives():
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Linear(3, 2, bias=False).double()
+    ema, expected = average(model, 0.9), None
+    for n in range(30):
+        weight = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+        with torch.no_grad():
+            model.weight.copy_(weight)
+        ema.update_parameters(model)
+        expected = weight if n == 0 else ema_update(expected, weight, ema_decay(0.9, n))
+        assert_close(ema.module.weight.detach(), expected)
 
 
 def test_buffers_are_copied_from_the_model_not_averaged():
