@@ -1,9 +1,10 @@
-"""Bundle a run of `minidiff train digits` or `emoji`: half-precision weights, vocabulary, configuration, and a picture of samples.
+"""Bundle a run of `minidiff train digits` or `emoji`: half-precision weights, vocabulary, configuration with the numbers of
+the run's three stages, and a picture of samples.
 
     minidiff train digits --out runs/digits
     python data/build_text_to_image.py runs/digits digits
 
-The weights depend on the machine that trained them, in their last digits: another machine's SHA-256 will differ.
+Another machine's weights will differ, and so may what they are worth: `minidiff evaluate runs/digits` first.
 """
 
 import argparse
@@ -14,8 +15,10 @@ import torch
 
 from minidiff.data import pictures
 from minidiff.pipelines import TextToImage, recipes
+from minidiff.training import checkpoint
 
 RECIPES = {"digits": recipes.DIGITS, "emoji": recipes.EMOJI}
+STAGES = {"vae_training": "1-vae", "text_training": "2-text", "unet_training": "3-unet"}
 
 
 def main() -> None:
@@ -25,7 +28,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent)
     arguments = parser.parse_args()
     folder, recipe = arguments.output / arguments.name, RECIPES[arguments.name]
-    training = {stage: getattr(recipe, stage).to_dict() for stage in ("vae_training", "text_training", "unet_training")}
+    training = {name: training_of(arguments.run / stage) for name, stage in STAGES.items()}
     model = TextToImage.load(arguments.run, "cpu")
     model.save(folder, dtype=torch.float16, notes={"subject": recipe.subject} | training)
     prompts = [prompt for prompt in recipe.preview_prompts for _ in range(4)]
@@ -33,6 +36,11 @@ def main() -> None:
     pictures.save_png(pictures.grid(2 * samples - 1, columns=16, scale=2), folder / "samples.png")
     for weights in sorted(folder.glob("*.safetensors")):
         print(f"{hashlib.sha256(weights.read_bytes()).hexdigest()}  {arguments.name}/{weights.name}")
+
+
+def training_of(stage: Path) -> dict:
+    """The numbers that a stage was trained with, as its checkpoint has them."""
+    return checkpoint.read_tensors(stage / checkpoint.CHECKPOINT)[1]["training"]
 
 
 if __name__ == "__main__":
