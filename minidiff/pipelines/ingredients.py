@@ -10,7 +10,8 @@ from torch import Tensor
 
 from minidiff.nets import UNetConfig, VAEConfig
 from minidiff.text import Tokenizer
-from minidiff.training import TrainConfig
+from minidiff.training import TrainConfig, uniform
+from minidiff.training.levels import Levels
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Recipe:
     """The numbers of a text-to-image model and of its three runs.
 
     `subject` is what it draws, by which it is judged: "digits", "emoji", or another word where nobody can judge. The U-Net's
-    averaged weights are also kept as they are after each `snapshots` steps, so that one can see later what it knew when.
+    averaged weights are also kept as they are after each `snapshots` steps, so that one can see later what it knew when. `levels`
+    says how often each level of noise comes in its training.
     """
 
     subject: str
@@ -68,6 +70,7 @@ class Recipe:
     prompt_dropout: float = 0.1
     schedule_name: str = "cosine"
     prediction_type: str = "v"
+    levels: Levels = uniform
     guidance_scale: float = 3.0
     preview_prompts: tuple[str, ...] = ()
     snapshots: int | None = None

@@ -175,7 +175,12 @@ def train_unet(
         z_0 = latent_scale * vae.sample(mean, log_variance, generator)
         tokens = conditioner.drop(one_of(tokens, generator), null_tokens, recipe.prompt_dropout, generator)
         return diffusion_loss(
-            lambda z_t, t: network(z_t, t, tokens), schedule, z_0, generator, prediction_type=recipe.prediction_type
+            lambda z_t, t: network(z_t, t, tokens),
+            schedule,
+            z_0,
+            generator,
+            prediction_type=recipe.prediction_type,
+            levels=recipe.levels,
         )
 
     def preview(averaged: nn.Module, step: int) -> None:

@@ -4,6 +4,7 @@ from minidiff.training.autoencoding import measure_latent_scale, vae_loss
 from minidiff.training.averaging import average
 from minidiff.training.checkpoint import has_checkpoint
 from minidiff.training.config import TrainConfig, learning_rate
+from minidiff.training.levels import logit_normal, uniform
 from minidiff.training.loop import initialised, train
 from minidiff.training.objective import diffusion_loss
 
@@ -14,7 +15,9 @@ __all__ = [
     "has_checkpoint",
     "initialised",
     "learning_rate",
+    "logit_normal",
     "measure_latent_scale",
     "train",
+    "uniform",
     "vae_loss",
 ]

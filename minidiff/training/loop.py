@@ -2,8 +2,9 @@
 which a run goes on bit for bit as if it had never stopped (on the same machine, with the same number of threads)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from numbers import Real
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -39,6 +40,21 @@ def initialised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
+def parameter_groups(model: nn.Module, shares: Mapping[str, Real]) -> list[dict]:
+    """The weights of a model as an optimiser's groups: each part that `shares` names with its share of the rate, the rest with all of it.
+
+    A part is a direct child of the model. Raises ValueError where there is none of that name.
+    """
+    children = dict(model.named_children())
+    unknown = sorted(shares.keys() - children.keys())
+    if unknown:
+        raise ValueError(f"shares names {', '.join(unknown)}; the parts of this model are {', '.join(children)}")
+    slowed = [{"params": list(children[part].parameters()), "share": share} for part, share in shares.items()]
+    elsewhere = {id(weight) for group in slowed for weight in group["params"]}
+    rest = [weight for weight in model.parameters() if id(weight) not in elsewhere]
+    return [{"params": rest, "share": 1.0}, *slowed]
+
+
 class Run:
     """The state of a run: everything that the next step depends on."""
 
@@ -47,7 +63,10 @@ class Run:
         self.model = model.to(device)
         self.ema = average(self.model, config.ema_decay)
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            parameter_groups(model, config.shares),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self.order = Order(size, config.batch_size, config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
@@ -75,8 +94,8 @@ class Run:
     def load(self, folder: Path) -> None:
         """Go on from the checkpoint. Raises ValueError where it was made by another configuration or of another model."""
         tensors, metadata = checkpoint.read_tensors(folder / checkpoint.CHECKPOINT)
-        then, now = metadata["training"], self.config.to_dict()
-        changed = [f"{key} was {then.get(key)} and is now {now[key]}" for key in now if then.get(key) != now[key]]
+        then, now = TrainConfig(**metadata["training"]).to_dict(), self.config.to_dict()
+        changed = [f"{key} was {then[key]} and is now {now[key]}" for key in now if then[key] != now[key]]
         if changed:
             raise ValueError(f"a run goes on with the numbers it was begun with: {'; '.join(changed)}")
         try:
@@ -101,7 +120,7 @@ class Run:
         """One step; returns its loss. Raises FloatingPointError, with nothing changed, where loss or gradient is not finite."""
         step = self.step + 1
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, step)
+            group["lr"] = group["share"] * learning_rate(self.config, step)
         with autocast:
             value = loss(self.model, data[self.order.next()], self.generator)
         self.optimizer.zero_grad()

@@ -10,6 +10,7 @@ from minidiff.diffusion import losses, prediction
 from minidiff.diffusion.forward import q_sample
 from minidiff.diffusion.noise import randn_like
 from minidiff.diffusion.schedules import NoiseSchedule
+from minidiff.training.levels import Levels, uniform
 
 
 def diffusion_loss(
@@ -21,13 +22,14 @@ def diffusion_loss(
     prediction_type: str = "eps",
     kind: str = "mse",
     gamma: float | None = None,
+    levels: Levels = uniform,
 ) -> Float[Tensor, ""]:
-    r"""$\mathbb E_{t,\varepsilon} \|y - y_\theta(x_t, t)\|^2$ for a batch, t uniform in 1…T; y is ε, x_0 or v.
+    r"""$\mathbb E_{t,\varepsilon} \|y - y_\theta(x_t, t)\|^2$ for a batch, t drawn by `levels`, uniform in 1…T; y is ε, x_0 or v.
 
     kind as in `losses.simple`; gamma turns min-SNR weights on. Raises ValueError for an unknown prediction type or kind.
     Source: Ho et al., 2020, algorithm 1.
     """
-    t = torch.randint(1, schedule.T + 1, (len(x_0),), generator=generator)
+    t = levels(schedule, len(x_0), generator)
     eps = randn_like(x_0, generator)
     x_t = q_sample(schedule, x_0, t, eps)
     target = prediction.target(prediction_type, schedule, x_0, eps, t)

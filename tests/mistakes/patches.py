@@ -56,11 +56,14 @@ BACK_UP = "tests/pipelines/test_editing.py::test_resampling_goes_back_up_by_the_
 HIDDEN = "tests/pipelines/test_editing.py::test_what_the_mask_hides_has_no_part_in_the_result"
 STANDARD = "tests/pipelines/test_editing.py::test_between_seeds_noise_stays_standard_normal"
 LEVELS = "tests/training/test_objective.py::test_levels_are_uniform_from_1_to_T"
+LOGIT_NORMAL = "tests/training/test_levels.py::test_a_level_is_as_likely_as_the_gaussian_says"
+RECIPE_LEVELS = "tests/pipelines/test_stages.py::test_a_recipe_says_which_levels_are_trained"
 AVERAGE = "tests/training/test_parts.py::test_average_is_the_weighted_sum_of_all_weights_seen"
 EMA = "tests/test_formulas.py::test_the_function_computes_the_formula[training.ema]"
 BUFFERS = "tests/training/test_parts.py::test_buffers_are_copied_from_the_model_not_averaged"
 DIGITS = "tests/data/test_digits.py::test_shapes_ranges_and_equal_classes"
 SINUSOIDS = "tests/nets/test_embeddings.py::test_stable_diffusion_form_is_cosines_then_sines"
+SHARE = "tests/training/test_loop.py::test_a_part_learns_at_its_share_of_the_rate"
 WATCH = "tests/training/test_loop.py::test_training_learns_and_leaves_what_one_needs_to_watch_it"
 
 GUIDANCE, CONDITIONER = "minidiff/guidance.py", "minidiff/conditioner.py"
@@ -126,8 +129,8 @@ MISTAKES = [
     Patch("6: β̃ inverted", POSTERIOR, "variance = (1 - alpha_bar_prev) / (1 - alpha_bar_t) * beta_t", "variance = (1 - alpha_bar_t) / (1 - alpha_bar_prev) * beta_t", GRID),
     Patch("6: β_t not divided by the root in the ε form", POSTERIOR, "(beta_t / (1 - alpha_bar_t).sqrt())", "(beta_t / (1 - alpha_bar_t))", EPS_FORM),
     Patch("7: noise in the last step too", DDPM, "if s == 0:", "if s < 0:", law("ddpm, beta", "ten")),
-    Patch("8: T never trained", "minidiff/training/objective.py", "randint(1, schedule.T + 1,", "randint(1, schedule.T,", LEVELS),
-    Patch("8: t = 0 trained", "minidiff/training/objective.py", "randint(1, schedule.T + 1,", "randint(0, schedule.T + 1,", LEVELS),
+    Patch("8: T never trained", "minidiff/training/levels.py", "randint(1, schedule.T + 1,", "randint(1, schedule.T,", LEVELS),
+    Patch("8: t = 0 trained", "minidiff/training/levels.py", "randint(1, schedule.T + 1,", "randint(0, schedule.T + 1,", LEVELS),
     Patch("9: x̂_0 divided by ᾱ_t", PREDICTION, "(x_t - noise * value) / signal, value)", "(x_t - noise * value) / signal**2, value)", BOTH_ENDS),
     Patch("9: v with its sign flipped", PREDICTION, "signal * eps - noise * x_0", "signal * x_0 - noise * eps", ROTATION),
     Patch("9: x̂_0 from v with its sign flipped", PREDICTION, "signal * x_t - noise * value", "signal * x_t + noise * value", BOTH_ENDS),
@@ -178,6 +181,10 @@ MISTAKES = [
     Patch("22: EMA decay swapped in the formula", "minidiff/training/averaging.py", "decay * average + (1 - decay) * current", "(1 - decay) * average + decay * current", EMA),
     Patch("22: buffers averaged", "minidiff/training/averaging.py", "multi_avg_fn=update)", "multi_avg_fn=update, use_buffers=True)", BUFFERS),
     Patch("22: pictures in [0, 1]", "minidiff/data/digits.py", ".float() / 127.5 - 1,", ".float() / 255,", DIGITS),
+    Patch("8: t / T rounded down", "minidiff/training/levels.py", "fraction).ceil()", "fraction).floor()", LOGIT_NORMAL),
+    Patch("the spread of levels as a variance", "minidiff/training/levels.py", "mean + std *", "mean + std**0.5 *", LOGIT_NORMAL),
+    Patch("a recipe's levels forgotten", "minidiff/pipelines/stages.py", "            levels=recipe.levels,\n", "", RECIPE_LEVELS),
+    Patch("a part's share of the rate forgotten", "minidiff/training/loop.py", 'group["share"] * learning_rate(self.config, step)', "learning_rate(self.config, step)", SHARE),
     Patch("22: eval() forgotten", "minidiff/training/loop.py", "return run.ema.module.eval()", "return run.ema.module.train()", WATCH),
     Patch("15: s ε_c + (s - 1) ε_∅", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "s * eps_cond + (s - 1) * eps_null)", FREE),
     Patch("15: the halves swapped", GUIDANCE, "torch.cat([null_context, context])", "torch.cat([context, null_context])", FREE),
@@ -251,7 +258,7 @@ EQUIVALENTS = [
     Patch("the ancestral step's r as a quotient of karras_sigmas", EULER, "alpha_bar[t] * (1 - alpha_bar[s]) / (alpha_bar[s] * (1 - alpha_bar[t]))", "(float(schedule.karras_sigmas[s]) / float(schedule.karras_sigmas[t])) ** 2", law("euler_ancestral")),
     Patch("Heun's mean of slopes written out", EULER, "x_s + 0.5 * (noise - signal * math.sqrt((1 - alpha_bar_t) / alpha_bar_t)) * turn", "signal * (x_t / math.sqrt(alpha_bar_t) + (noise / signal - math.sqrt((1 - alpha_bar_t) / alpha_bar_t)) * (eps + turn / 2))", law("heun, churned")),
     Patch("the kept part by torch.where", EDITING, "free * z_s + (1 - free) * known", "torch.where(free > 0, z_s, known)", CLEAN),
-    Patch("levels drawn from 0 and raised by one", "minidiff/training/objective.py", "torch.randint(1, schedule.T + 1, (len(x_0),), generator=generator)", "torch.randint(0, schedule.T, (len(x_0),), generator=generator) + 1", LEVELS),
+    Patch("levels drawn from 0 and raised by one", "minidiff/training/levels.py", "torch.randint(1, schedule.T + 1, (count,), generator=generator)", "torch.randint(0, schedule.T, (count,), generator=generator) + 1", LEVELS),
     Patch("the average as a step towards the weights", "minidiff/training/averaging.py", "decay * average + (1 - decay) * current", "average + (1 - decay) * (current - average)", EMA),
     Patch("guidance in Ho & Salimans' form, w = s - 1", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "(1 + (s - 1)) * eps_cond - (s - 1) * eps_null)", FREE),
     Patch("guidance begun at the conditional answer", GUIDANCE, "x_0_null + s * (x_0_cond - x_0_null)", "x_0_cond + (s - 1) * (x_0_cond - x_0_null)", FREE),

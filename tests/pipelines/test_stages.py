@@ -9,7 +9,7 @@ from minidiff.data import digits, emoji, pictures
 from minidiff.nets import UNetConfig, VAEConfig
 from minidiff.pipelines import TextToImage, recipes, stages
 from minidiff.pipelines.ingredients import CaptionedPictures, Recipe
-from minidiff.training import TrainConfig
+from minidiff.training import TrainConfig, uniform
 
 SHORT = TrainConfig(steps=2, batch_size=4, checkpoint_every=1, preview_every=1)
 SMALL = Recipe(
@@ -73,6 +73,17 @@ def test_the_latent_scale_gives_latents_unit_variance(data, tmp_path):
     with torch.no_grad():
         z = torch.cat([vae.to_latents(data.images.float(), generator) for _ in range(20)])
     assert z.std().item() == pytest.approx(1, abs=0.01)
+
+
+def test_a_recipe_says_which_levels_are_trained(data, tmp_path):
+    drawn = []
+
+    def levels(schedule, count, generator):
+        drawn.append(count)
+        return uniform(schedule, count, generator)
+
+    stages.train_text_to_image(replace(SMALL, levels=levels), data, tmp_path, device="cpu")
+    assert drawn == [SHORT.batch_size] * SHORT.steps
 
 
 def test_each_caption_of_a_picture_is_as_likely_as_the_others(generator):

@@ -11,7 +11,9 @@ from minidiff.training import TrainConfig, diffusion_loss, initialised, train
 from minidiff.training.checkpoint import read_tensors
 
 DATA = torch.randn(40, 2, generator=torch.Generator().manual_seed(5))
-CONFIG = TrainConfig(steps=30, batch_size=8, warmup=5, checkpoint_every=10, preview_every=15, precision="float32")
+CONFIG = TrainConfig(
+    steps=30, batch_size=8, warmup=5, checkpoint_every=10, preview_every=15, precision="float32", shares={"3": 0.5}
+)
 
 
 def mlp():
@@ -103,6 +105,36 @@ def test_training_learns_and_leaves_what_one_needs_to_watch_it(tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_a_part_learns_at_its_share_of_the_rate(tmp_path):
+    """Adam's first step moves a weight by the rate, up or down, whatever its gradient: so movements are shares."""
+    config = TrainConfig(
+        steps=1,
+        batch_size=8,
+        warmup=0,
+        weight_decay=0.0,
+        learning_rate=1e-3,
+        shares={"0": 0.1},
+        precision="float32",
+    )
+    before, after = mlp().state_dict(), mlp()
+    train(after, loss, DATA, config, tmp_path / "slowed")
+    moved = {name: (weight - before[name]).abs().max().item() for name, weight in after.state_dict().items()}
+    assert moved == {name: pytest.approx(1e-4 if name[0] == "0" else 1e-3, rel=1e-3) for name in before}
+
+
+def test_a_share_of_nothing_leaves_a_part_as_it_was(tmp_path):
+    config = TrainConfig(steps=20, batch_size=8, shares={"0": 0}, precision="float32")
+    before, after = mlp().state_dict(), mlp()
+    train(after, loss, DATA, config, tmp_path)
+    same = {name for name, weight in after.state_dict().items() if torch.equal(weight, before[name])}
+    assert same == {"0.weight", "0.bias"}
+
+
+def test_shares_of_parts_that_are_not_there_are_errors(tmp_path):
+    with pytest.raises(ValueError, match="shares names text, words; the parts of this model are 0, 1, 2, 3"):
+        train(mlp(), loss, DATA, TrainConfig(steps=1, batch_size=8, shares={"words": 0.1, "text": 1, "0": 1}), tmp_path)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(value, tmp_path):
     with pytest.raises(FloatingPointError, match=r"step 17: .*last good checkpoint"):
@@ -119,8 +151,10 @@ def test_a_run_is_not_overwritten(tmp_path):
         train(mlp(), loss, DATA, CONFIG, tmp_path)
     with pytest.raises(ValueError, match="batch_size was 8 and is now 4"):
         train(mlp(), loss, DATA, TrainConfig(**CONFIG.to_dict() | {"batch_size": 4}), tmp_path, resume=True)
+    with pytest.raises(ValueError, match=r"shares was {'3': 0\.5} and is now {'3': 0\.1}"):
+        train(mlp(), loss, DATA, TrainConfig(**CONFIG.to_dict() | {"shares": {"3": 0.1}}), tmp_path, resume=True)
     with pytest.raises(ValueError, match="another model"):
-        train(nn.Linear(2, 2), loss, DATA, CONFIG, tmp_path, resume=True)
+        train(nn.Sequential(*mlp(), nn.Linear(2, 2)), loss, DATA, CONFIG, tmp_path, resume=True)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
 
 

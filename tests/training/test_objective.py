@@ -1,21 +1,23 @@
+from functools import partial
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from minidiff.diffusion import oracles, prediction, schedules
-from minidiff.training import diffusion_loss
+from minidiff.training import diffusion_loss, logit_normal
 
 SCHEDULE = schedules.cosine(20)
 
 
-def seen_levels(generator, draws=4000):
+def seen_levels(generator, draws=4000, **options):
     seen = []
 
     def model(x_t, t):
         seen.append(t)
         return x_t
 
-    diffusion_loss(model, SCHEDULE, torch.zeros(draws, 1), generator)
+    diffusion_loss(model, SCHEDULE, torch.zeros(draws, 1), generator, **options)
     return torch.cat(seen)
 
 
@@ -25,6 +27,11 @@ def test_levels_are_uniform_from_1_to_T(generator):
     assert counts[0] == 0
     expected = 4000 / 20
     assert ((counts[1:] - expected) ** 2 / expected).sum() < 19 + 5 * (2 * 19) ** 0.5  # χ² with 19 degrees of freedom
+
+
+def test_levels_are_drawn_as_was_asked(generator):
+    counts = torch.bincount(seen_levels(generator, levels=partial(logit_normal, mean=1.0)), minlength=21)
+    assert counts[10:].sum() > 0.8 * 4000  # the share above one half is that of a standard normal above -1: 0.84
 
 
 @pytest.mark.parametrize("prediction_type", ["eps", "x_0", "v"])

@@ -1,0 +1,42 @@
+import pytest
+import torch
+from scipy.special import logit
+from scipy.stats import chisquare, norm
+
+from minidiff.diffusion import schedules
+from minidiff.training import logit_normal, uniform
+
+SCHEDULE = schedules.cosine(20)
+
+
+def expected(mean, std):
+    """How likely each level is: what the Gaussian puts between the logits of (t - 1) / T and t / T."""
+    edges = norm.cdf((logit(torch.arange(21) / 20) - mean) / std)
+    return edges[1:] - edges[:-1]
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0, 1), (0.5, 1), (-1, 0.7), (0, 2.5)])
+def test_a_level_is_as_likely_as_the_gaussian_says(mean, std, generator):
+    counts = torch.bincount(logit_normal(SCHEDULE, 20_000, generator, mean=mean, std=std), minlength=21)
+    share = expected(mean, std)
+    common = share > 5 / 20_000  # χ² wants at least five of each; the rest are counted as one
+    seen = [*counts[1:][common].tolist(), counts[1:][~common].sum().item() + 1e-9]
+    wanted = [*(20_000 * share[common]), 20_000 * share[~common].sum() + 1e-9]
+    assert counts[0] == 0
+    assert chisquare(seen, wanted, sum_check=False).pvalue > 1e-6
+
+
+def test_uniform_levels_are_as_likely_as_each_other(generator):
+    counts = torch.bincount(uniform(SCHEDULE, 20_000, generator), minlength=21)
+    assert counts[0] == 0
+    assert chisquare(counts[1:]).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("mean", [-60, 60])
+def test_levels_stay_within_the_schedule(mean, generator):
+    assert set(logit_normal(SCHEDULE, 100, generator, mean=mean).tolist()) == {1 if mean < 0 else 20}
+
+
+def test_no_spread_is_an_error(generator):
+    with pytest.raises(ValueError, match="std must be positive, got 0"):
+        logit_normal(SCHEDULE, 4, generator, std=0)
