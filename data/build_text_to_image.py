@@ -1,7 +1,7 @@
 """Bundle a run of `minidiff train digits` or `emoji`: half-precision weights, vocabulary, configuration with the numbers of
 the run's three stages, and a picture of samples.
 
-    minidiff train digits --out runs/digits
+    minidiff train digits-long --out runs/digits
     python data/build_text_to_image.py runs/digits digits
 
 Another machine's weights will differ, and so may what they are worth: `minidiff evaluate runs/digits` first.
@@ -17,7 +17,7 @@ from minidiff.data import pictures
 from minidiff.pipelines import TextToImage, recipes
 from minidiff.training import checkpoint
 
-RECIPES = {"digits": recipes.DIGITS, "emoji": recipes.EMOJI}
+RECIPES = {"digits": recipes.DIGITS_LONG, "emoji": recipes.EMOJI}
 STAGES = {"vae_training": "1-vae", "text_training": "2-text", "unet_training": "3-unet"}
 
 

@@ -54,7 +54,8 @@ class Recipe:
 
     `subject` is what it draws, by which it is judged: "digits", "emoji", or another word where nobody can judge. The U-Net's
     averaged weights are also kept as they are after each `snapshots` steps, so that one can see later what it knew when. `levels`
-    says how often each level of noise comes in its training.
+    says how often each level of noise comes in its training; `initial_noise` is the standard deviation of the draws that the untrained
+    autoencoder begins with, None for what it happens to be.
     """
 
     subject: str
@@ -67,6 +68,7 @@ class Recipe:
     context_length: int
     text_dim: int
     kl_weight: float = 1e-4
+    initial_noise: float | None = None
     prompt_dropout: float = 0.1
     schedule_name: str = "cosine"
     prediction_type: str = "v"

@@ -16,7 +16,7 @@ from minidiff.pipelines.ingredients import CaptionedPictures, Recipe
 from minidiff.pipelines.pixel import YOUNGER, PixelDiffusion
 from minidiff.pipelines.stages import train_text_to_image
 from minidiff.samplers import final
-from minidiff.training import TrainConfig, checkpoint, diffusion_loss, initialised, train
+from minidiff.training import TrainConfig, checkpoint, diffusion_loss, initialised, logit_normal, train, uniform
 
 DIGITS_PIXEL = TrainConfig(
     steps=2600,
@@ -35,12 +35,20 @@ DIGITS = Recipe(
     subject="digits",
     vae=VAEConfig.tiny(),
     unet=UNetConfig.tiny(4, channels=(96, 160), attention=(False, True), patch_size=1, context_dim=128),
-    vae_training=TrainConfig(steps=6000, batch_size=16, learning_rate=3e-3, checkpoint_every=1000, preview_every=1000),
+    vae_training=TrainConfig(steps=5000, batch_size=16, learning_rate=3e-3, checkpoint_every=1000, preview_every=1000),
     text_training=TrainConfig(steps=600, batch_size=128, learning_rate=1e-3, checkpoint_every=200, preview_every=200),
     unet_training=TrainConfig(
-        steps=10_500, batch_size=64, learning_rate=1e-3, warmup=200, checkpoint_every=1000, preview_every=1000
+        steps=4200,
+        batch_size=128,
+        learning_rate=2e-3,
+        warmup=200,
+        checkpoint_every=1000,
+        preview_every=1000,
+        shares={"text_encoder": 0.1},
     ),
-    kl_weight=3e-5,
+    levels=logit_normal,
+    kl_weight=1e-4,
+    initial_noise=0.1,
     guidance_scale=5.0,
     vocab_size=700,
     context_length=16,
@@ -57,11 +65,23 @@ DIGITS = Recipe(
     ),
 )
 
-EMOJI = replace(
+# how the bundled weights were made: better pictures, for twice the time
+DIGITS_LONG = replace(
     DIGITS,
+    vae_training=replace(DIGITS.vae_training, steps=6000),
+    unet_training=TrainConfig(
+        steps=10_500, batch_size=64, learning_rate=1e-3, warmup=200, checkpoint_every=1000, preview_every=1000
+    ),
+    kl_weight=3e-5,
+    initial_noise=None,
+    levels=uniform,
+)
+
+EMOJI = replace(
+    DIGITS_LONG,
     subject="emoji",
-    vae_training=replace(DIGITS.vae_training, steps=4500),
-    text_training=replace(DIGITS.text_training, steps=1000),
+    vae_training=replace(DIGITS_LONG.vae_training, steps=4500),
+    text_training=replace(DIGITS_LONG.text_training, steps=1000),
     unet_training=TrainConfig(
         steps=3000, batch_size=128, learning_rate=1e-3, warmup=200, checkpoint_every=500, preview_every=500
     ),
@@ -153,7 +173,7 @@ def _named(images: Tensor, captions: list[str], concepts: list[str]) -> Captione
     return CaptionedPictures(images.half(), [(caption,) for caption in captions], meanings)
 
 
-RECIPES = ("digits-pixel", "digits", "emoji", "or a folder of pictures with captions")
+RECIPES = ("digits-pixel", "digits", "digits-long", "emoji", "or a folder of pictures with captions")
 
 
 def train_recipe(name: str, folder: str | Path, changes: dict, *, device: str = "auto", resume: bool = False) -> None:
@@ -164,8 +184,8 @@ def train_recipe(name: str, folder: str | Path, changes: dict, *, device: str = 
     if name == "digits-pixel":
         train_digits_pixel(folder, replace(DIGITS_PIXEL, **changes), device=device, resume=resume)
         return
-    if name == "digits":
-        recipe, data = DIGITS, digits_with_captions()
+    if name in ("digits", "digits-long"):
+        recipe, data = DIGITS if name == "digits" else DIGITS_LONG, digits_with_captions()
     elif name == "emoji":
         recipe, data = EMOJI, emoji_with_names()
     elif Path(name).is_dir():

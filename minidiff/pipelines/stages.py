@@ -21,7 +21,7 @@ from minidiff.pipelines.text_to_image import TextToImage
 from minidiff.samplers import final
 from minidiff.text import CLIP, ImageEncoder, TextEncoder, TextEncoderConfig, Tokenizer, info_nce
 from minidiff.training import diffusion_loss, initialised, train
-from minidiff.training.autoencoding import measure_latent_scale, vae_loss
+from minidiff.training.autoencoding import measure_latent_scale, set_noise, vae_loss
 
 
 class Prompted(nn.Module):
@@ -93,6 +93,8 @@ def train_vae(
         pictures.save_png(pictures.grid(pairs, columns=8, scale=2), folder / f"reconstructions-{step:06d}.png")
 
     network = initialised(lambda: VAE(recipe.vae), config.seed)
+    if recipe.initial_noise is not None:
+        set_noise(network, recipe.initial_noise)
     trained = train(
         network, loss, Batches((data.images,), where), config, folder, device=device, resume=resume, preview=preview
     )

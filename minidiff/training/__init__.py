@@ -1,6 +1,6 @@
 """Training: one loop for any model, and Algorithm 1 of DDPM as the loss that it minimises."""
 
-from minidiff.training.autoencoding import measure_latent_scale, vae_loss
+from minidiff.training.autoencoding import measure_latent_scale, set_noise, vae_loss
 from minidiff.training.averaging import average
 from minidiff.training.checkpoint import has_checkpoint
 from minidiff.training.config import TrainConfig, learning_rate
@@ -17,6 +17,7 @@ __all__ = [
     "learning_rate",
     "logit_normal",
     "measure_latent_scale",
+    "set_noise",
     "train",
     "uniform",
     "vae_loss",

@@ -1,5 +1,6 @@
 """What an autoencoder is trained on: to give the picture back, from latents that stay close to the prior."""
 
+import math
 from numbers import Real
 
 import torch
@@ -30,6 +31,22 @@ def vae_loss(
     z = gaussian.sample(mean, log_variance, generator)
     error = (vae.decode(z) - x_0).square().mean()
     return error + kl_weight * gaussian.kl(mean, log_variance).mean() / z[0].numel()
+
+
+@torch.no_grad()
+def set_noise(vae: VAE, std: Real) -> None:
+    r"""Let an untrained autoencoder begin with draws of z that have this standard deviation, whatever the picture.
+
+    As it is initialised, noise of variance about 1 drowns what little the means say at first. A channel that the decoder learns to
+    ignore meanwhile is worth nothing to it, costs KL as long as it says anything, and may fall silent for good: *posterior collapse*.
+    With little noise every channel is heard before the prior asks what it costs. Raises ValueError for std ≤ 0.
+    Source of the phenomenon: Bowman et al., Generating Sentences from a Continuous Space, 2016, section 3.1 (who anneal the KL's weight).
+    """
+    if not std > 0:
+        raise ValueError(f"std must be positive, got {std}")
+    log_variance = slice(vae.config.latent_channels, None)
+    vae.quant.weight[log_variance] = 0
+    vae.quant.bias[log_variance] = 2 * math.log(std)
 
 
 @torch.no_grad()

@@ -57,6 +57,7 @@ HIDDEN = "tests/pipelines/test_editing.py::test_what_the_mask_hides_has_no_part_
 STANDARD = "tests/pipelines/test_editing.py::test_between_seeds_noise_stays_standard_normal"
 LEVELS = "tests/training/test_objective.py::test_levels_are_uniform_from_1_to_T"
 LOGIT_NORMAL = "tests/training/test_levels.py::test_a_level_is_as_likely_as_the_gaussian_says"
+RECIPE_NOISE = "tests/pipelines/test_stages.py::test_a_recipe_says_with_how_much_noise_the_autoencoder_begins"
 RECIPE_LEVELS = "tests/pipelines/test_stages.py::test_a_recipe_says_which_levels_are_trained"
 AVERAGE = "tests/training/test_parts.py::test_average_is_the_weighted_sum_of_all_weights_seen"
 EMA = "tests/test_formulas.py::test_the_function_computes_the_formula[training.ema]"
@@ -111,6 +112,7 @@ PADDED = "tests/nets/test_vae.py::test_a_pixel_is_seen_from_where_padding_on_the
 VAE_KL = "tests/nets/test_vae.py::test_kl_is_the_sum_over_dimensions_of_the_kl_of_one"
 SCALED = "tests/nets/test_vae.py::test_latents_are_scaled_after_encoding_and_back_before_decoding"
 ROUND_TRIP = "tests/nets/test_vae.py::test_a_round_trip_does_not_feel_the_scale"
+BEGINS = "tests/training/test_autoencoding.py::test_an_autoencoder_begins_with_the_noise_that_was_set"
 PER_NUMBER = "tests/training/test_autoencoding.py::test_the_loss_is_the_error_per_pixel_plus_the_weighted_kl_per_latent"
 ELBO = "tests/training/test_autoencoding.py::test_the_loss_is_the_negative_elbo_of_a_gaussian_decoder"
 
@@ -239,6 +241,8 @@ MISTAKES = [
     Patch("19: scale forgotten before decoding", VAE, "self.decode(z / self.config.latent_scale)", "self.decode(z)", ROUND_TRIP),
     Patch("19: multiplied on both sides", VAE, "z / self.config.latent_scale", "z * self.config.latent_scale", SCALED),
     Patch("19: decoded with the scale while training", AUTOENCODING, "vae.decode(z)", "vae.from_latents(z)", ELBO),
+    Patch("10: the logarithm of a standard deviation as log-variance", AUTOENCODING, "2 * math.log(std)", "math.log(std)", BEGINS),
+    Patch("a recipe's initial noise forgotten", "minidiff/pipelines/stages.py", "if recipe.initial_noise is not None:", "if False:", RECIPE_NOISE),
     Patch("VAE: padded on all sides before the stride", "minidiff/nets/blocks.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 1, 1, 1))", PADDED),
     Patch("VAE: padded on the left and at the top", "minidiff/nets/blocks.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", PADDED),
     Patch("VAE: KL summed where the error is averaged", AUTOENCODING, ".mean() / z[0].numel()", ".mean()", PER_NUMBER),

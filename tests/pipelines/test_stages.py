@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minidiff.data import digits, emoji, pictures
+from minidiff.data import digits, emoji, files, pictures
 from minidiff.nets import UNetConfig, VAEConfig
 from minidiff.pipelines import TextToImage, recipes, stages
 from minidiff.pipelines.ingredients import CaptionedPictures, Recipe
@@ -86,6 +86,14 @@ def test_a_recipe_says_which_levels_are_trained(data, tmp_path):
     assert drawn == [SHORT.batch_size] * SHORT.steps
 
 
+def test_a_recipe_says_with_how_much_noise_the_autoencoder_begins(data, tmp_path):
+    recipe = replace(SMALL, initial_noise=0.3, vae_training=replace(SHORT, learning_rate=1e-9))
+    vae = stages.train_vae(recipe, data, tmp_path, device="cpu")
+    with torch.no_grad():
+        _, log_variance = vae.encode(data.images.float())
+    assert_close((0.5 * log_variance).exp(), torch.full_like(log_variance, 0.3), atol=1e-3, rtol=0)
+
+
 def test_each_caption_of_a_picture_is_as_likely_as_the_others(generator):
     tokens = torch.arange(3).repeat(30_000, 1)[..., None]  # (n, k, 1): caption k is the token k
     chosen = stages.one_of(tokens, generator)
@@ -143,5 +151,15 @@ def test_a_folder_of_captioned_pictures_can_be_learned_from(tmp_path):
 
 
 def test_an_unknown_recipe_names_those_that_there_are(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown recipe 'cats': choose digits-pixel, digits, emoji"):
+    with pytest.raises(ValueError, match=r"unknown recipe 'cats': choose digits-pixel, digits, digits-long, emoji"):
         recipes.train_recipe("cats", tmp_path, {})
+
+
+@pytest.mark.parametrize(("name", "recipe"), [("digits", recipes.DIGITS_LONG), ("emoji", recipes.EMOJI)])
+def test_a_bundled_model_was_made_as_its_recipe_says(name, recipe):
+    recorded = json.loads(files.bundled(f"{name}/config.json").read_text())
+    for stage in ("vae_training", "text_training", "unet_training"):
+        assert TrainConfig(**recorded[stage]) == getattr(recipe, stage)
+    assert recorded["subject"] == recipe.subject
+    assert UNetConfig.from_dict(recorded["unet"]) == recipe.unet
+    assert recorded["guidance_scale"] == recipe.guidance_scale

@@ -10,7 +10,7 @@ from minidiff.diffusion import gaussians
 from minidiff.nets import vae as gaussian
 from minidiff.nets.vae import VAE, VAEConfig
 from minidiff.training import TrainConfig, initialised, train
-from minidiff.training.autoencoding import measure_latent_scale, vae_loss
+from minidiff.training.autoencoding import measure_latent_scale, set_noise, vae_loss
 
 SMALL = VAEConfig(1, 2, channels=(8, 16), norm_groups=4, blocks_per_level=1, latent_scale=0.25)
 X_0 = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(2)) * 2 - 1  # 64 numbers, and 32 in the latents
@@ -92,7 +92,27 @@ def test_the_variation_between_pictures_counts_and_batches_do_not(vae):
         assert scale == pytest.approx(expected.item(), rel=0.01)  # n for n - 1 under the root
 
 
+def test_an_autoencoder_begins_with_the_noise_that_was_set(vae, generator):
+    with torch.no_grad():
+        means = vae.encode(X_0.double())[0]
+        set_noise(vae, 0.2)
+        draws = torch.stack([vae.to_latents(X_0.double(), generator) for _ in range(2000)]) / SMALL.latent_scale
+        assert_close(vae.encode(X_0.double())[0], means)
+    assert (draws.std(0) / 0.2 - 1).abs().max() < 5.5 / (2 * 2000) ** 0.5  # 160 numbers: 5.5 standard errors at most
+    assert draws.std() > 0.2  # pictures differ
+
+
+def test_noise_that_was_set_can_be_learned(vae):
+    set_noise(vae, 0.2)
+    loss(vae, kl_weight=1).backward()
+    assert vae.quant.weight.grad[2:].abs().min() > 0
+    assert vae.quant.bias.grad[2:].abs().min() > 0
+
+
 def test_wrong_numbers_are_errors(vae, generator):
+    for wrong in (0, -0.1, math.nan):
+        with pytest.raises(ValueError, match="std must be positive"):
+            set_noise(vae, wrong)
     for wrong in (-1e-6, math.nan):
         with pytest.raises(ValueError, match="kl_weight must be at least 0"):
             loss(vae, wrong)
