@@ -1,4 +1,4 @@
-"""Bundle a run of `minidiff train digits` or `emoji`: half-precision weights, vocabulary, configuration with the numbers of
+"""Bundle a run of `minidiff train digits-long` or `emoji`: half-precision weights, vocabulary, configuration with the numbers of
 the run's three stages, and a picture of samples.
 
     minidiff train digits-long --out runs/digits

@@ -65,7 +65,7 @@ DIGITS = Recipe(
     ),
 )
 
-# how the bundled weights were made: better pictures, for twice the time
+# how the bundled weights were made: better pictures, for more time
 DIGITS_LONG = replace(
     DIGITS,
     vae_training=replace(DIGITS.vae_training, steps=6000),
@@ -184,8 +184,10 @@ def train_recipe(name: str, folder: str | Path, changes: dict, *, device: str = 
     if name == "digits-pixel":
         train_digits_pixel(folder, replace(DIGITS_PIXEL, **changes), device=device, resume=resume)
         return
-    if name in ("digits", "digits-long"):
-        recipe, data = DIGITS if name == "digits" else DIGITS_LONG, digits_with_captions()
+    if name == "digits":
+        recipe, data = DIGITS, digits_with_captions()
+    elif name == "digits-long":
+        recipe, data = DIGITS_LONG, digits_with_captions()
     elif name == "emoji":
         recipe, data = EMOJI, emoji_with_names()
     elif Path(name).is_dir():

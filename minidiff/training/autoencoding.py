@@ -39,11 +39,11 @@ def set_noise(vae: VAE, std: Real) -> None:
 
     As it is initialised, noise of variance about 1 drowns what little the means say at first. A channel that the decoder learns to
     ignore meanwhile is worth nothing to it, costs KL as long as it says anything, and may fall silent for good: *posterior collapse*.
-    With little noise every channel is heard before the prior asks what it costs. Raises ValueError for std ≤ 0.
+    With little noise every channel is heard before the prior asks what it costs. Raises ValueError for std ≤ 0 or infinite.
     Source of the phenomenon: Bowman et al., Generating Sentences from a Continuous Space, 2016, section 3.1 (who anneal the KL's weight).
     """
-    if not std > 0:
-        raise ValueError(f"std must be positive, got {std}")
+    if not 0 < std < math.inf:
+        raise ValueError(f"std must be positive and finite, got {std}")
     log_variance = slice(vae.config.latent_channels, None)
     vae.quant.weight[log_variance] = 0
     vae.quant.bias[log_variance] = 2 * math.log(std)

@@ -41,7 +41,7 @@ class TrainConfig:
             raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
         for part, share in self.shares.items():
             if not 0 <= share < math.inf:
-                raise ValueError(f"the share of {part!r} must be at least 0, and finite, got {share}")
+                raise ValueError(f"shares must be at least 0, and finite, got {share} for {part!r}")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"unknown precision {self.precision!r}: choose auto, float32 or bfloat16")
 

@@ -1,5 +1,6 @@
 """Which levels of noise a step of training looks at: all as often, or those where most is decided."""
 
+import math
 from numbers import Real
 from typing import Protocol, runtime_checkable
 
@@ -30,10 +31,10 @@ def logit_normal(
     $t = \lceil T\,\sigma(n) \rceil, \quad n \sim \mathcal N(m, s^2)$; m > 0 prefers much noise, m < 0 little; a large s prefers both ends.
 
     On average over draws it is the uniform choice with errors weighted by the density, so that a network that is exact at every level
-    stays the optimum; a smaller one spends its steps elsewhere. Raises ValueError for std ≤ 0.
+    stays the optimum; a smaller one spends its steps elsewhere. Raises ValueError for std ≤ 0, and where either is not finite.
     Source: Esser et al., Scaling Rectified Flow Transformers for High-Resolution Image Synthesis, 2024, eq. 19.
     """
-    if not std > 0:
-        raise ValueError(f"std must be positive, got {std}")
+    if not (math.isfinite(mean) and 0 < std < math.inf):
+        raise ValueError(f"mean must be finite, and std positive and finite, got {mean} and {std}")
     fraction = torch.sigmoid(mean + std * torch.randn(count, generator=generator, dtype=torch.float64))
     return (schedule.T * fraction).ceil().long().clamp(1, schedule.T)

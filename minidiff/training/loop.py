@@ -94,7 +94,10 @@ class Run:
     def load(self, folder: Path) -> None:
         """Go on from the checkpoint. Raises ValueError where it was made by another configuration or of another model."""
         tensors, metadata = checkpoint.read_tensors(folder / checkpoint.CHECKPOINT)
-        then, now = TrainConfig(**metadata["training"]).to_dict(), self.config.to_dict()
+        now = self.config.to_dict()
+        then = (
+            TrainConfig(steps=now["steps"]).to_dict() | metadata["training"]
+        )  # what was not known then, as by default
         changed = [f"{key} was {then[key]} and is now {now[key]}" for key in now if then[key] != now[key]]
         if changed:
             raise ValueError(f"a run goes on with the numbers it was begun with: {'; '.join(changed)}")

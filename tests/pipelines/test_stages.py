@@ -161,5 +161,17 @@ def test_a_bundled_model_was_made_as_its_recipe_says(name, recipe):
     for stage in ("vae_training", "text_training", "unet_training"):
         assert TrainConfig(**recorded[stage]) == getattr(recipe, stage)
     assert recorded["subject"] == recipe.subject
+    assert replace(VAEConfig.from_dict(recorded["vae"]), latent_scale=1.0) == recipe.vae
     assert UNetConfig.from_dict(recorded["unet"]) == recipe.unet
     assert recorded["guidance_scale"] == recipe.guidance_scale
+
+
+@pytest.mark.parametrize(("name", "recipe"), [("digits", recipes.DIGITS), ("digits-long", recipes.DIGITS_LONG)])
+def test_each_name_trains_its_recipe(name, recipe, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(recipes, "digits_with_captions", lambda: "digits")
+    monkeypatch.setattr(
+        recipes, "train_text_to_image", lambda recipe, data, folder, **_: asked.append((recipe, data, folder))
+    )
+    recipes.train_recipe(name, tmp_path, {"steps": 7})
+    assert asked == [(replace(recipe, unet_training=replace(recipe.unet_training, steps=7)), "digits", tmp_path)]

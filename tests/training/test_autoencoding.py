@@ -99,7 +99,6 @@ def test_an_autoencoder_begins_with_the_noise_that_was_set(vae, generator):
         draws = torch.stack([vae.to_latents(X_0.double(), generator) for _ in range(2000)]) / SMALL.latent_scale
         assert_close(vae.encode(X_0.double())[0], means)
     assert (draws.std(0) / 0.2 - 1).abs().max() < 5.5 / (2 * 2000) ** 0.5  # 160 numbers: 5.5 standard errors at most
-    assert draws.std() > 0.2  # pictures differ
 
 
 def test_noise_that_was_set_can_be_learned(vae):
@@ -110,7 +109,7 @@ def test_noise_that_was_set_can_be_learned(vae):
 
 
 def test_wrong_numbers_are_errors(vae, generator):
-    for wrong in (0, -0.1, math.nan):
+    for wrong in (0, -0.1, math.nan, math.inf):
         with pytest.raises(ValueError, match="std must be positive"):
             set_noise(vae, wrong)
     for wrong in (-1e-6, math.nan):

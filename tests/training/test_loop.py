@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch.testing import assert_close
 from minidiff.diffusion import schedules
 from minidiff.nets import UNet, UNetConfig
 from minidiff.training import TrainConfig, diffusion_loss, initialised, train
-from minidiff.training.checkpoint import read_tensors
+from minidiff.training.checkpoint import read_tensors, write_tensors
 
 DATA = torch.randn(40, 2, generator=torch.Generator().manual_seed(5))
 CONFIG = TrainConfig(
@@ -133,6 +134,25 @@ def test_a_share_of_nothing_leaves_a_part_as_it_was(tmp_path):
 def test_shares_of_parts_that_are_not_there_are_errors(tmp_path):
     with pytest.raises(ValueError, match="shares names text, words; the parts of this model are 0, 1, 2, 3"):
         train(mlp(), loss, DATA, TrainConfig(steps=1, batch_size=8, shares={"words": 0.1, "text": 1, "0": 1}), tmp_path)
+
+
+def test_a_run_from_before_a_number_was_known_goes_on_with_its_default(tmp_path):
+    config = TrainConfig(steps=4, batch_size=8, checkpoint_every=2, precision="float32")
+    whole = train(mlp(), loss, DATA, config, tmp_path / "whole")
+
+    def stops(model, step):
+        raise FloatingPointError("stopped here")
+
+    with pytest.raises(FloatingPointError, match="stopped here"):
+        train(mlp(), loss, DATA, replace(config, preview_every=2), tmp_path / "old", preview=stops)
+    tensors, metadata = read_tensors(tmp_path / "old" / "checkpoint.safetensors")
+    del metadata["training"]["shares"]
+    metadata["training"]["preview_every"] = config.preview_every
+    write_tensors(tmp_path / "old" / "checkpoint.safetensors", tensors, metadata)
+    resumed = train(mlp(), loss, DATA, config, tmp_path / "old", resume=True)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    with pytest.raises(ValueError, match=r"shares was {} and is now {'0': 0\.5}"):
+        train(mlp(), loss, DATA, replace(config, shares={"0": 0.5}), tmp_path / "old", resume=True)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

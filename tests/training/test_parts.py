@@ -90,7 +90,7 @@ def test_a_batch_fits_the_data(batch_size):
     [{"steps": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": math.nan}, {"clip": -1.0}, {"warmup": -1}, {"ema_decay": 1.0}, {"precision": "float16"}, {"shares": {"a": -0.1}}, {"shares": {"a": math.nan}}],
 )  # fmt: skip
 def test_numbers_that_make_no_run_are_errors(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong)).removesuffix("s")):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
         TrainConfig(**{"steps": 10} | wrong)
 
 
