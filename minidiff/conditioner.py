@@ -1,6 +1,6 @@
-"""The conditioner: from prompts to the context that cross-attention reads.
+"""The conditioner: from prompts to the condition that a denoiser is given.
 
-    prompts (B texts) ─ tokenizer ─ tokens (B, L) ─ text encoder ─ context (B, L, d)
+    prompts (B texts) ─ tokenizer ─ tokens (B, L) ─ text encoder ─ Condition(context (B, L, d)), read by cross-attention
 
 The null prompt is the empty one. In training some prompts are dropped, that is, replaced by it; so one network learns to denoise with a
 prompt and without, and guidance has both to compare.
@@ -10,32 +10,33 @@ from collections.abc import Sequence
 from numbers import Real
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
+from minidiff.nets import Condition
 from minidiff.text import TextEncoder, Tokenizer
 
 
 class Conditioner(nn.Module):
-    """`Conditioner(tokenizer, text_encoder)(prompts)`: one context (L, d) for each prompt, on the text encoder's device."""
+    """`Conditioner(tokenizer, text_encoder)(prompts)`: a Condition with one context (L, d) for each prompt, on the text encoder's device."""
 
     def __init__(self, tokenizer: Tokenizer, text_encoder: TextEncoder) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder
 
-    def forward(self, prompts: Sequence[str]) -> Float[Tensor, "b l d"]:
+    def forward(self, prompts: Sequence[str]) -> Condition:
         """Raises ValueError where there is no prompt, TypeError for one string in place of a list."""
         if not prompts:
             raise ValueError('there must be at least one prompt; the prompt of nothing is [""]')
         device = next(self.text_encoder.parameters()).device
-        return self.text_encoder(self.tokenizer(prompts).to(device))
+        return Condition(context=self.text_encoder(self.tokenizer(prompts).to(device)))
 
-    def null(self, count: int) -> Float[Tensor, "count l d"]:
-        """The context of the empty prompt, `count` times. Raises ValueError where count is below 1."""
+    def null(self, count: int) -> Condition:
+        """The condition of the empty prompt, `count` times. Raises ValueError where count is below 1."""
         if count < 1:
             raise ValueError(f"count must be at least 1, got {count}")
-        return self([""]).expand(count, -1, -1)
+        return self([""]).map(lambda tensor: tensor.expand(count, -1, -1))
 
 
 def drop(

@@ -4,6 +4,7 @@ A *point* is a mapping from symbol names to values: numbers, arrays for indexed 
 which beta_t, alpha_bar_t and the rest were read.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -19,6 +20,8 @@ LATEX = {
     "noise_sigma": r"\varsigma", "tau": r"\tau", "eta": r"\eta", "gamma": r"\gamma", "variance": r"\Sigma",
     "eps_null": r"\varepsilon_\varnothing", "eps_cond": r"\varepsilon_c", "eps_worse": r"\varepsilon_-", "scale": "s", "eps_1": r"\varepsilon_1", "eps_2": r"\varepsilon_2", "eps_3": r"\varepsilon_3", "eps_s": r"\varepsilon_s'",
     "x_0_last": r"\hat x_0'", "step": "h", "last_step": "h'", "karras_sigma_t": r"\hat\sigma_t", "karras_sigma_s": r"\hat\sigma_s",
+    "signal_t": r"\mathrm{signal}_t", "signal_s": r"\mathrm{signal}_s", "noise_t": r"\mathrm{noise}_t", "noise_s": r"\mathrm{noise}_s",
+    "kept": "r", "added": r"\beta", "shift": r"\mathrm{shift}", "sigma_min": r"\sigma_{min}", "sigma_max": r"\sigma_{max}", "u_pred": r"\hat u",
     "gradient": r"\nabla_{x_t} \log p(y \mid x_t)", "offset": "s", "start": "a", "end": "b", "steps": "n", "warmup": "w", "decay": "d", "average": r"\bar\theta", "current": r"\theta", "value": "v",
 }  # fmt: skip
 
@@ -48,8 +51,13 @@ class Formula:
 
     @property
     def function_name(self) -> str:
-        """Where the function stands, as one would import it."""
-        return f"{self.function.__module__}.{self.function.__qualname__}".removeprefix("minidiff.")
+        """Where the function stands, as one would import it: from the highest package that has it."""
+        module, name = self.function.__module__, self.function.__qualname__
+        first = name.split(".")[0]  # of a property the class
+        here = getattr(sys.modules[module], first)
+        while getattr(sys.modules[parent := module.rpartition(".")[0]], first, None) is here:
+            module = parent
+        return f"{module}.{name}".removeprefix("minidiff.")
 
     def evaluate(self, point: SimpleNamespace) -> tuple[float, ...]:
         """The value of the expression at a point; two numbers for a Gaussian."""

@@ -14,7 +14,8 @@ from torch import Tensor
 from minidiff import guidance, samplers, training
 from minidiff.diffusion import forward, gaussians, losses, oracles, posterior, prediction, schedules
 from minidiff.expressions import Formula
-from minidiff.nets import attention, embeddings, vae
+from minidiff.extensions import alternatives
+from minidiff.nets import Condition, attention, embeddings
 from minidiff.text import contrastive, encoder
 from minidiff.training import averaging
 
@@ -38,6 +39,9 @@ sigma, sigma_1, sigma_2, noise_sigma, variance, tau, eta, gamma = _symbols(
 beta_1, beta_T, offset, t, T, D, steps, warmup, decay = _symbols("beta_1 beta_T offset t T D steps warmup decay")
 eps_1, eps_2, eps_3, eps_s, x_0_last = sp.symbols("eps_1 eps_2 eps_3 eps_s x_0_last", real=True)
 step, last_step, karras_sigma_t, karras_sigma_s = _symbols("step last_step karras_sigma_t karras_sigma_s")
+signal_t, signal_s, noise_t, noise_s, kept, added = _symbols("signal_t signal_s noise_t noise_s kept added")
+shift, sigma_min, sigma_max = _symbols("shift sigma_min sigma_max")
+u_pred = sp.Symbol("u_pred", real=True)
 d, n, i, j, c, h, s = sp.symbols("d n i j c h s", integer=True, positive=True)
 beta, q, k, value, w, m, u, points, L, fit, target = map(
     sp.IndexedBase, ("beta", "q", "k", "value", "w", "m", "u", "p", "L", "S", "P")
@@ -73,7 +77,8 @@ def _fit(key: sp.Expr) -> sp.Expr:
 
 def _vlb(p: SimpleNamespace, x_0_pred: float, column: int, **choices: str) -> Tensor:
     """One term of the bound for one number x_0, where the denoiser answers x_0_pred whatever it is shown."""
-    denoise = lambda x_t, t: prediction.from_x_0(p.schedule, x_t, torch.full_like(x_t, x_0_pred), t)  # noqa: E731
+    predict = lambda x_t, t: prediction.from_x_0(p.schedule, x_t, torch.full_like(x_t, x_0_pred), t)  # noqa: E731
+    denoise = prediction.Denoiser(p.schedule, predict)
     generator = torch.Generator().manual_seed(0)
     return losses.vlb_terms(p.schedule, _one(p.x_0), denoise, generator, **choices)[0, column]
 
@@ -120,8 +125,10 @@ with sp.evaluate(False):  # sympy must not rearrange what a reader is to recogni
                 forward.q_sample, lambda p: forward.q_sample(p.schedule, _one(p.x_0), p.t, _one(p.eps)), f"{DDPM}, sec. 3.2", "02"),
         Formula("forward.transition", r"q(x_t \mid x_s)", (sp.sqrt(abar_t / abar_s) * x_s, 1 - abar_t / abar_s),
                 forward.q_transition, lambda p: forward.q_transition(p.schedule, _one(p.x_s), p.s, p.t), f"{VDM}, sec. 3.1", "02"),
+        Formula("forward.step_between", r"q(x_t \mid x_s)", (signal_t / signal_s * x_s, noise_t**2 - (signal_t / signal_s) ** 2 * noise_s**2),
+                forward.step_between, lambda p: _step_between(p), f"{VDM}, sec. 3.1", "02"),
         Formula("schedules.snr", r"\mathrm{SNR}(t)", _snr,
-                schedules.NoiseSchedule.snr.fget, lambda p: p.schedule.snr[p.t], f"{VDM}, eq. 3", "02"),
+                schedules.Schedule.snr.fget, lambda p: p.schedule.snr[p.t], f"{VDM}, eq. 3", "02"),
         # 03: schedules
         Formula("schedules.alphas_cumprod", r"\bar\alpha_t", sp.Product(1 - beta[s], (s, 1, t)),
                 schedules.from_betas, lambda p: schedules.from_betas(p.schedule.betas[1:]).alphas_cumprod[p.t], f"{DDPM}, below eq. 4", "03"),
@@ -135,9 +142,15 @@ with sp.evaluate(False):  # sympy must not rearrange what a reader is to recogni
                 schedules.sigmoid, lambda p: schedules.sigmoid(p.T, p.start, p.end, p.tau).alphas_cumprod[p.t], "Jabri et al. 2023; Chen 2023, alg. 1", "03"),
         Formula("schedules.zero_terminal_snr", r"\bar\alpha_t'", ((sp.sqrt(abar_t) - sp.sqrt(abar_T)) * sp.sqrt(abar_1) / (sp.sqrt(abar_1) - sp.sqrt(abar_T))) ** 2,
                 schedules.NoiseSchedule.zero_terminal_snr, lambda p: p.schedule.zero_terminal_snr().alphas_cumprod[p.t], "Lin et al. 2024, alg. 1", "03"),
+        Formula("schedules.flow", r"\mathrm{noise}_t = 1 - \mathrm{signal}_t", shift * (t / T) / (1 + (shift - 1) * (t / T)),
+                schedules.flow, lambda p: schedules.flow(p.T, p.shift).noise[p.t], "Liu et al. 2023, eq. 1; Esser et al. 2024, eq. 23", "03"),
+        Formula("schedules.variance_exploding", r"\mathrm{noise}_t", sigma_min * (sigma_max / sigma_min) ** ((t - 1) / (T - 1)),
+                schedules.variance_exploding, lambda p: schedules.variance_exploding(p.T, p.sigma_min, p.sigma_max).noise[p.t], "Song et al. 2021 (SDE), app. C", "03"),
         # 04: the posterior
         Formula("posterior.mean_and_variance", r"q(x_{t-1} \mid x_t, x_0)", (_posterior_mean, _posterior_variance),
                 posterior.q_posterior, lambda p: posterior.q_posterior(p.schedule, _one(p.x_0), _one(p.x_t), p.t), f"{DDPM}, eq. 7", "04"),
+        Formula("posterior.between", r"q(x_s \mid x_t, x_0)", ((signal_s * added * x_0 + kept * noise_s**2 * x_t) / noise_t**2, noise_s**2 / noise_t**2 * added),
+                posterior.between, lambda p: posterior.between(_one(p.x_0), _one(p.x_t), _scales(p.flow, p.t), _scales(p.flow, p.s)), f"{VDM}, app. A.2", "04"),
         Formula("posterior.mean_from_eps", r"\tilde\mu_t", (x_t - beta_t / sp.sqrt(1 - abar_t) * eps) / sp.sqrt(alpha_t),
                 posterior.mean_from_eps, lambda p: posterior.mean_from_eps(p.schedule, _one(p.x_t), _one(p.eps), p.t), f"{DDPM}, eq. 11", "04"),
         # 05: the objective
@@ -170,10 +183,18 @@ with sp.evaluate(False):  # sympy must not rearrange what a reader is to recogni
                 prediction.from_v, lambda p: prediction.from_v(p.schedule, _one(p.x_t), _one(p.v_pred), p.t).x_0, "Salimans & Ho 2022, app. D", "06"),
         Formula("prediction.eps_from_v", r"\hat\varepsilon", sp.sqrt(1 - abar_t) * x_t + sp.sqrt(abar_t) * v_pred,
                 prediction.from_v, lambda p: prediction.from_v(p.schedule, _one(p.x_t), _one(p.v_pred), p.t).eps, "Salimans & Ho 2022, app. D", "06"),
+        Formula("prediction.u", "u", eps - x_0,
+                prediction.u, lambda p: prediction.u(_one(p.x_0), _one(p.eps)), "Liu et al. 2023, eq. 1, with the opposite sign", "06"),
+        Formula("prediction.x_0_from_u", r"\hat x_0", (x_t - noise_t * u_pred) / (signal_t + noise_t),
+                prediction.from_u, lambda p: prediction.from_u(p.flow, _one(p.x_t), _one(p.u_pred), p.t).x_0, "Liu et al. 2023, eq. 1", "06"),
+        Formula("prediction.eps_from_u", r"\hat\varepsilon", (x_t + signal_t * u_pred) / (signal_t + noise_t),
+                prediction.from_u, lambda p: prediction.from_u(p.flow, _one(p.x_t), _one(p.u_pred), p.t).eps, "Liu et al. 2023, eq. 1", "06"),
         Formula("prediction.score", r"\nabla_{x_t} \log q(x_t)", -(eps_pred / sp.sqrt(1 - abar_t)),
                 prediction.score, lambda p: prediction.score(p.schedule, _one(p.eps_pred), p.t), "Vincent 2011; Song et al. 2021", "06"),
         Formula("losses.min_snr", r"w_t", sp.Min(_snr, gamma),
                 losses.min_snr_weight, lambda p: losses.min_snr_weight(p.schedule, p.t, "x_0", p.gamma), "Hang et al. 2023, sec. 3.4", "06"),
+        Formula("losses.min_snr_u", r"w_t", sp.Min(signal_t**2 / noise_t**2, gamma) * (noise_t**2 / (signal_t + noise_t) ** 2),
+                losses.min_snr_weight, lambda p: losses.min_snr_weight(p.flow, p.t, "u", p.gamma), "Hang et al. 2023, sec. 3.4, for u", "06"),
         Formula("oracles.gaussian", r"\mathbb E[x_0 \mid x_t]", mean + sp.sqrt(abar_t) * variance / (1 - abar_t + abar_t * variance) * (x_t - sp.sqrt(abar_t) * mean),
                 oracles.gaussian, lambda p: oracles.gaussian(p.schedule, _one(p.mean)[0], _one(p.variance))(_one(p.x_t), p.t).x_0, "Bishop 2006, eq. 2.116", "06"),
         Formula("oracles.mixture", r"\mathbb E[x_0 \mid x_t]",
@@ -186,14 +207,14 @@ with sp.evaluate(False):  # sympy must not rearrange what a reader is to recogni
         Formula("embeddings.sinusoidal", r"e_i(t)", sp.Piecewise((sp.cos(t / 10000 ** (i / h)), i < h), (sp.sin(t / 10000 ** ((i - h) / h)), True)),
                 embeddings.sinusoidal_embedding, lambda p: embeddings.sinusoidal_embedding(torch.tensor([p.t]), 2 * p.h)[0, p.i], "Rombach et al. 2022, configuration", "07"),
         Formula("embeddings.ddpm", r"e_i(t)", sp.Piecewise((sp.sin(t / 10000 ** (i / (h - 1))), i < h), (sp.cos(t / 10000 ** ((i - h) / (h - 1))), True)),
-                embeddings.ddpm_sinusoidal_embedding, lambda p: embeddings.ddpm_sinusoidal_embedding(torch.tensor([p.t]), 2 * p.h)[0, p.i], f"{DDPM}, code", "07"),
+                alternatives.ddpm_sinusoidal_embedding, lambda p: alternatives.ddpm_sinusoidal_embedding(torch.tensor([p.t]), 2 * p.h)[0, p.i], f"{DDPM}, code", "07"),
         Formula("attention.weights", r"A_j", _softmax(_fit, j),
                 attention.attention_weights, lambda p: attention.attention_weights(torch.tensor(p.q)[None], torch.tensor(p.k))[0, p.j], "Vaswani et al. 2017, eq. 1", "07"),
         Formula("attention.linear", r"y", _sum(sp.exp(q[c]) / _sum(sp.exp(q[s]), s, d) * _sum(_softmax(lambda at: k[at, c], j) * value[j], j, n), c, d),
-                attention.linear_attention, lambda p: attention.linear_attention(torch.tensor(p.q)[None], torch.tensor(p.k), torch.tensor(p.value)[:, None]), "Shen et al. 2018, sec. 3.2", "07"),
+                alternatives.linear_attention, lambda p: alternatives.linear_attention(torch.tensor(p.q)[None], torch.tensor(p.k), torch.tensor(p.value)[:, None]), "Shen et al. 2018, sec. 3.2", "07"),
         # 08: training and sampling
         Formula("samplers.ddpm", r"x_{t-1}", (x_t - beta_t / sp.sqrt(1 - abar_t) * eps_pred) / sp.sqrt(alpha_t) + sp.sqrt(_posterior_variance) * z,
-                samplers.ddpm, lambda p: _sampler_step(p, samplers.ddpm, p.t - 1), f"{DDPM}, alg. 2", "08"),
+                samplers.ddpm_step, lambda p: _step(p, samplers.ddpm_step, p.t - 1, z=_one(p.z)), f"{DDPM}, alg. 2", "08"),
         Formula("training.learning_rate", r"\eta_i", eta * sp.Min(1, i / warmup) * ((1 + sp.cos(sp.pi * ((i - 1) / steps))) / 2),
                 training.learning_rate, lambda p: training.learning_rate(training.TrainConfig(steps=p.steps, learning_rate=p.eta, warmup=p.warmup), p.i), "Loshchilov & Hutter 2017, eq. 5", "08"),
         Formula("training.ema_decay", r"d_n", sp.Min(decay, (1 + n) / (10 + n)),
@@ -202,27 +223,24 @@ with sp.evaluate(False):  # sympy must not rearrange what a reader is to recogni
                 averaging.ema_update, lambda p: averaging.ema_update(_one(p.average), _one(p.current), p.decay), "Polyak & Juditsky 1992", "08"),
         # 09: DDIM
         Formula("samplers.ddim", "x_s", sp.Add(sp.sqrt(abar_s) * ((x_t - sp.sqrt(1 - abar_t) * eps_pred) / sp.sqrt(abar_t)), sp.sqrt(sp.Add(1, -abar_s, -(_sigma_t**2))) * eps_pred, _sigma_t * z),
-                samplers.ddim, lambda p: _sampler_step(p, samplers.ddim, p.s, eta=p.eta), "Song et al. 2021 (DDIM), eq. 12 and 16", "09"),
+                samplers.ddim_step, lambda p: _step(p, samplers.ddim_step, p.s, z=_one(p.z), eta=p.eta), "Song et al. 2021 (DDIM), eq. 12 and 16", "09"),
         # 10: multistep samplers
         Formula("samplers.plms", "x_s", _stretch * x_t + (sp.sqrt(1 - abar_s) - _stretch * sp.sqrt(1 - abar_t)) * (sp.Add(55 * eps_pred, -59 * eps_1, 37 * eps_2, -9 * eps_3) / 24),
-                samplers.plms, lambda p: _sampler_step(p, samplers.plms, p.s, history=[(p.t + 0.3 * k, prediction.Prediction(_one(0.0), _one(e))) for k, e in ((3, p.eps_3), (2, p.eps_2), (1, p.eps_1))]),
+                samplers.plms_step, lambda p: samplers.plms_step(_one(p.x_t), [_one(e) for e in (p.eps_pred, p.eps_1, p.eps_2, p.eps_3)], _scales(p.schedule, p.t), _scales(p.schedule, p.s)),
                 "Liu et al. 2022, eq. 9 and 12", "10"),
         Formula("samplers.dpm_solver_pp", "x_s", sp.sqrt((1 - abar_s) / (1 - abar_t)) * x_t + sp.sqrt(abar_s) * (1 - sp.exp(-step)) * _extrapolated,
-                samplers.dpm_solver_pp, lambda p: _two_steps(p), "Lu et al. 2022 (DPM-Solver++), alg. 2", "10"),
+                samplers.dpm_solver_pp_step, lambda p: _two_steps(p), "Lu et al. 2022 (DPM-Solver++), alg. 2", "10"),
         Formula("samplers.dpm_solver_pp_sde", "x_s", sp.Add(sp.sqrt((1 - abar_s) / (1 - abar_t)) * sp.exp(-step) * x_t, sp.sqrt(abar_s) * (1 - sp.exp(-2 * step)) * _extrapolated, sp.sqrt(1 - abar_s) * sp.sqrt(1 - sp.exp(-2 * step)) * z),
-                samplers.dpm_solver_pp, lambda p: _two_steps(p, stochastic=True), "Lu et al. 2022 (DPM-Solver++), app. D", "10"),
+                samplers.dpm_solver_pp_sde_step, lambda p: _two_steps(p, stochastic=True), "Lu et al. 2022 (DPM-Solver++), app. D", "10"),
         # 11: score, SDE, ODE
         Formula("schedules.karras_sigma", r"\hat\sigma_t", sp.sqrt((1 - abar_t) / abar_t),
-                schedules.NoiseSchedule.karras_sigmas.fget, lambda p: p.schedule.karras_sigmas[p.t], "Karras et al. 2022, tab. 1", "11"),
+                schedules.Schedule.karras_sigmas.fget, lambda p: p.schedule.karras_sigmas[p.t], "Karras et al. 2022, tab. 1", "11"),
         Formula("samplers.euler", "x_s", sp.sqrt(abar_s) * (x_t / sp.sqrt(abar_t) + (karras_sigma_s - karras_sigma_t) * eps_pred),
-                samplers.euler, lambda p: _sampler_step(p, samplers.euler, p.s), "Karras et al. 2022, alg. 2", "11"),
+                samplers.euler_step, lambda p: _step(p, samplers.euler_step, p.s), "Karras et al. 2022, alg. 2", "11"),
         Formula("samplers.euler_ancestral", "x_s", sp.sqrt(abar_s) * sp.Add(x_t / sp.sqrt(abar_t), (_down - karras_sigma_t) * eps_pred, sp.sqrt(karras_sigma_s**2 - _down**2) * z),
-                samplers.euler_ancestral, lambda p: _sampler_step(p, samplers.euler_ancestral, p.s), "Song et al. 2021 (SDE), app. F", "11"),
+                samplers.euler_ancestral_step, lambda p: _step(p, samplers.euler_ancestral_step, p.s, z=_one(p.z)), "Song et al. 2021 (SDE), app. F", "11"),
         Formula("samplers.heun", "x_s", sp.sqrt(abar_s) * (x_t / sp.sqrt(abar_t) + (karras_sigma_s - karras_sigma_t) * ((eps_pred + eps_s) / 2)),
-                samplers.heun, lambda p: _heun_step(p), "Karras et al. 2022, alg. 1", "11"),
-        # 13: the autoencoder
-        Formula("vae.kl", r"D_{KL}(\mathcal N(m, \mathrm{diag}\,u) \,\|\, \mathcal N(0, 1))", _sum(sp.Add(m[i] ** 2, u[i], -sp.log(u[i]), -1), i, n) / 2,
-                vae.kl, lambda p: vae.kl(torch.tensor(p.m)[None], torch.tensor(p.u).log()[None]), "Kingma & Welling 2014, app. B", "13"),
+                samplers.heun_step, lambda p: _step(p, samplers.heun_step, p.s, prediction.Prediction(_one(0.0), _one(p.eps_s))), "Karras et al. 2022, alg. 1", "11"),
         # 14: text
         Formula("encoder.quick_gelu", r"\mathrm{quickGELU}(x)", x / (1 + sp.exp(-(sp.Float("1.702") * x))),
                 encoder.quick_gelu, lambda p: encoder.quick_gelu(_one(p.x)), "Hendrycks & Gimpel 2016, sec. 2", "14"),
@@ -231,7 +249,7 @@ with sp.evaluate(False):  # sympy must not rearrange what a reader is to recogni
                 contrastive.info_nce, lambda p: contrastive.info_nce(torch.tensor(p.S), torch.eye(int(p.n), dtype=torch.float64), 1, torch.tensor(p.meaning)), "Radford et al. 2021, fig. 3", "14"),
         # 16: guidance
         Formula("guidance.classifier", r"\hat\varepsilon", eps_pred - scale * sp.sqrt(1 - abar_t) * gradient,
-                guidance.classifier, lambda p: guidance.classifier(_answering(p, p.eps_pred), p.schedule, lambda x, t: p.gradient * x.sum(1), p.scale)(_one(p.x_t), p.t).eps, "Dhariwal & Nichol 2021, eq. 14", "16"),
+                guidance.classifier, lambda p: guidance.classifier(_answering(p, p.eps_pred), lambda x, t: p.gradient * x.sum(1), p.scale)(_one(p.x_t), p.t).eps, "Dhariwal & Nichol 2021, eq. 14", "16"),
         Formula("guidance.classifier_free", r"\hat\varepsilon", eps_null + scale * (eps_cond - eps_null),
                 guidance.classifier_free, lambda p: _guided(p), "Ho & Salimans 2022, eq. 6 with w = s - 1", "16"),
         Formula("guidance.auto", r"\hat\varepsilon", eps_worse + scale * (eps_pred - eps_worse),
@@ -246,33 +264,40 @@ def _answering(p: SimpleNamespace, eps: float) -> prediction.Denoiser:
 
 
 def _guided(p: SimpleNamespace) -> Tensor:
-    """Classifier-free guidance of a denoiser whose context is its answer."""
-    denoise = lambda x_t, t, context: prediction.from_eps(p.schedule, x_t, context[:, 0], t)  # noqa: E731
-    guided = guidance.classifier_free(denoise, _one(p.eps_cond)[None], _one(p.eps_null)[None], p.scale)
+    """Classifier-free guidance of a denoiser whose condition is its answer."""
+    predict = lambda x_t, t, condition: prediction.from_eps(p.schedule, x_t, condition.vector, t)  # noqa: E731
+    cond, null = Condition(vector=_one(p.eps_cond)), Condition(vector=_one(p.eps_null))
+    guided = guidance.classifier_free(prediction.Denoiser(p.schedule, predict), cond, null, p.scale)
     return guided(_one(p.x_t), p.t).eps
 
 
-def _two_steps(p: SimpleNamespace, **choices: bool) -> Tensor:
+def _two_steps(p: SimpleNamespace, stochastic: bool = False) -> Tensor:
     """One step of DPM-Solver++ from t to s, where the denoiser answers x_0_pred, and answered x_0_last one level higher."""
-    denoise = lambda x_t, t: prediction.from_x_0(p.schedule, x_t, torch.full_like(x_t, p.x_0_pred), t)  # noqa: E731
-    before = [(p.t + 1, prediction.Prediction(_one(p.x_0_last), _one(0.0)))]
-    run = samplers.dpm_solver_pp(
-        denoise, p.schedule, _one(p.x_t), [p.t, p.s], history=before, generator=p.generator(), **choices
+    x_t, now, next = _one(p.x_t), _scales(p.schedule, p.t), _scales(p.schedule, p.s)
+    answer, before = (
+        prediction.Prediction(_one(p.x_0_pred), _one(0.0)),
+        prediction.Prediction(_one(p.x_0_last), _one(0.0)),
     )
-    return samplers.final(run)
+    past = _scales(p.schedule, p.t + 1), before
+    if stochastic:
+        return samplers.dpm_solver_pp_sde_step(x_t, answer, now, next, _one(p.z), past)
+    return samplers.dpm_solver_pp_step(x_t, answer, now, next, past)
 
 
-def _heun_step(p: SimpleNamespace) -> Tensor:
-    """One step of Heun's method, where the denoiser answers eps_pred at t and eps_s at s."""
-    answers = {p.t: _answering(p, p.eps_pred), p.s: _answering(p, p.eps_s)}
-    denoise = lambda x_t, t: answers[t](x_t, t)  # noqa: E731
-    return samplers.final(samplers.heun(denoise, p.schedule, _one(p.x_t), [p.t, p.s]))
+def _scales(schedule: schedules.Schedule, t: int) -> schedules.Scales:
+    return schedule.at(t, like=_one(0.0))
 
 
-def _sampler_step(p: SimpleNamespace, sampler: Callable, s: int, **choices: object) -> Tensor:
-    """One step down from t to s, where the denoiser answers eps_pred and the noise is p.z."""
-    denoise = _answering(p, p.eps_pred)
-    return samplers.final(sampler(denoise, p.schedule, _one(p.x_t), [p.t, s], generator=p.generator(), **choices))
+def _step_between(p: SimpleNamespace) -> tuple[Tensor, Tensor]:
+    """Mean and variance of x_t, given x_s."""
+    r, beta = forward.step_between(_scales(p.flow, p.s), _scales(p.flow, p.t))
+    return r * p.x_s, beta
+
+
+def _step(p: SimpleNamespace, step: Callable, s: int, *arguments: object, **choices: object) -> Tensor:
+    """One step down from t to s, where the denoiser answers eps_pred."""
+    answer = prediction.from_eps(p.schedule, _one(p.x_t), _one(p.eps_pred), p.t)
+    return step(_one(p.x_t), answer, *arguments, _scales(p.schedule, p.t), _scales(p.schedule, s), **choices)
 
 
 BY_ID = {formula.id: formula for formula in FORMULAS}

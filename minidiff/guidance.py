@@ -1,111 +1,103 @@
-r"""Guidance: a denoiser that leans towards what was asked for.
+r"""Guidance: a denoiser whose answers lean towards what was asked for.
 
-Bayes' rule on the score says where to lean: $\nabla \log q(x_t \mid y) = \nabla \log q(x_t) + \nabla \log p(y \mid x_t)$. With the last
-term taken s times, the answer follows y more closely, and varies less. `classifier` takes that term from a classifier that
-was trained on noisy pictures, `classifier_free` from the difference between a denoiser's answers with the prompt and without it.
-`auto` needs no prompt at all: it leans away from what a worse network would have said.
+Bayes' rule on the score gives the direction: $\nabla \log q(x_t \mid y) = \nabla \log q(x_t) + \nabla \log p(y \mid x_t)$. With the last
+term taken s times, samples follow y more closely, and vary less. `classifier` takes that term from a classifier that
+was trained on noisy pictures, `classifier_free` from the difference between a denoiser's predictions with the prompt and without it.
+`auto` needs no prompt: it moves away from the prediction of a worse network.
 
-The result is a denoiser `(x_t, t) -> Prediction` like any other. Clip it, and not what goes into it:
-`clip_x_0(classifier_free(...), schedule)`. Beyond scale 1 the guided x̂_0 lies outside of the segment between the two answers, and
-would leave the range again.
+The result is a denoiser like any other, with the schedule of those that went in. Clip the result, `clip_x_0(classifier_free(...))`, and
+not what goes in: beyond scale 1 the guided x̂_0 lies outside of the segment between the two predictions.
 """
 
 from collections.abc import Callable
 from numbers import Real
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from minidiff.diffusion.prediction import Denoiser, Prediction
-from minidiff.diffusion.schedules import Level, NoiseSchedule
+from minidiff.diffusion.schedules import Level, shared
+from minidiff.nets import Condition
 
-Scale = Float[Tensor, "b"] | Real
-"""How strongly to guide: one number, or one for each item of the batch."""
+Scale = Float[Tensor, "b"] | Real  # how strongly to guide: one number, or one for each item of the batch
 
 
-def classifier_free(
-    denoise: Denoiser, context: Float[Tensor, "b l d"], null_context: Float[Tensor, "b l d"], scale: Scale
-) -> Denoiser:
+def classifier_free(denoise: Denoiser, condition: Condition, null_condition: Condition, scale: Scale) -> Denoiser:
     r"""$\hat\varepsilon = \varepsilon_\varnothing + s\,(\varepsilon_c - \varepsilon_\varnothing)$   (`guidance.classifier_free`)
 
-    The denoiser `(x_t, t, context) -> Prediction` answers with and without the prompt in one call on 2 B items; at scale 1 it is
-    called on the B items with their context alone. x̂_0 is combined as ε̂ is: both are linear, so x_t stays on the line between them.
+    The denoiser is asked with and without the prompt in one call on 2 B items, `Condition.cat(null_condition, condition)`; at scale 1 it is
+    called on the B items with their condition alone. x̂_0 is combined as ε̂ is: both are linear, so x_t stays on the line between them.
     scale s: 0 ignores the prompt, 1 is the conditional denoiser as it was trained, above 1 overstates the prompt. Another
-    prompt's context in place of the null context makes it a negative prompt: the answer moves away from it.
-
-    Raises ValueError where the contexts differ in shape, are not one for each item of x_t, or the scale is not finite or is not one
+    prompt's condition in place of the null condition makes it a negative prompt: the prediction moves away from it.
+    Raises ValueError where the conditions do not fit each other, are not one for each item of x_t, or the scale is not finite or is not one
     number or one an item.
     Source: Ho & Salimans, Classifier-Free Diffusion Guidance, 2022, eq. 6, who write $(1 + w)\,\varepsilon_c - w\,\varepsilon_\varnothing$: their
     w is s - 1, and their 0 is "off". Stable Diffusion's guidance scale, 7.5 say, is s.
     """
-    if context.shape != null_context.shape:
-        raise ValueError(
-            f"both contexts must have one shape (B, L, d), got {tuple(context.shape)} and {tuple(null_context.shape)}"
-        )
+    if null_condition.batch != condition.batch:
+        raise ValueError(f"one null condition for each: got {null_condition.batch} for {condition.batch} conditions")
     scales = _finite(scale)
     off = bool((scales == 1).all())
-    contexts = torch.cat([null_context, context])
+    both_conditions = Condition.cat(null_condition, condition)
 
     def guided(x_t: Tensor, t: Level) -> Prediction:
-        if len(x_t) != len(context):
-            raise ValueError(f"one context for each item: got {len(context)} contexts for {len(x_t)} items")
+        if x_t.shape[0] != condition.batch:
+            raise ValueError(f"one condition for each item: got {condition.batch} conditions for {x_t.shape[0]} items")
         s = _like(scales, x_t)
         if off:
-            return denoise(x_t, t, context)
+            return denoise(x_t, t, condition)
         both_t = torch.cat([t, t]) if isinstance(t, Tensor) and t.ndim else t
-        both = denoise(torch.cat([x_t, x_t]), both_t, contexts)
+        both = denoise(torch.cat([x_t, x_t]), both_t, both_conditions)
         (x_0_null, x_0_cond), (eps_null, eps_cond) = both.x_0.chunk(2), both.eps.chunk(2)
         return Prediction(x_0_null + s * (x_0_cond - x_0_null), eps_null + s * (eps_cond - eps_null))
 
-    return guided
+    return Denoiser(denoise.schedule, guided)
 
 
 def auto(denoise: Denoiser, worse: Denoiser, scale: Scale) -> Denoiser:
     r"""$\hat\varepsilon = \varepsilon_- + s\,(\varepsilon_\theta - \varepsilon_-)$   (`guidance.auto`)
 
-    `worse` answers the same question with the same kind of mistakes, only larger: the network itself, early in its training. Where
-    both agree nothing changes; where the better one has moved away from the worse, it is moved on. x̂_0 is combined as ε̂ is.
+    `worse` makes the same kind of mistakes, only larger: the network itself, early in its training. Where both agree nothing changes; where
+    the better one has moved away from the worse, it is moved on. x̂_0 is combined as ε̂ is.
     scale s: 0 is the worse denoiser, 1 the better one, around 2 is usual.
-
-    Raises ValueError for a scale that is not finite or is not one number or one an item.
+    Raises ValueError for denoisers of different schedules, and for a scale that is not finite or is not one number or one an item.
     Source: Karras et al., Guiding a Diffusion Model with a Bad Version of Itself, 2024, section 4.
     """
     scales = _finite(scale)
 
-    def guided(x_t: Tensor, t: Level) -> Prediction:
-        s, (x_0, eps), (x_0_worse, eps_worse) = _like(scales, x_t), denoise(x_t, t), worse(x_t, t)
+    def guided(x_t: Tensor, t: Level, *condition: Any) -> Prediction:
+        x_0, eps = denoise(x_t, t, *condition)
+        x_0_worse, eps_worse = worse(x_t, t, *condition)
+        s = _like(scales, x_t)
         return Prediction(x_0_worse + s * (x_0 - x_0_worse), eps_worse + s * (eps - eps_worse))
 
-    return guided
+    return Denoiser(shared(denoise.schedule, worse.schedule), guided)
 
 
-def classifier(
-    denoise: Denoiser, schedule: NoiseSchedule, log_probability: Callable[[Tensor, Level], Tensor], scale: Scale
-) -> Denoiser:
-    r"""$\hat\varepsilon = \varepsilon_\theta - s\,\sqrt{1 - \bar\alpha_t}\;\nabla_{x_t} \log p(y \mid x_t)$   (`guidance.classifier`)
+def classifier(denoise: Denoiser, log_probability: Callable[[Tensor, Level], Tensor], scale: Scale) -> Denoiser:
+    r"""$\hat\varepsilon = \varepsilon_\theta - s\,\mathrm{noise}_t\;\nabla_{x_t} \log p(y \mid x_t)$, with noise_t = √(1 - ᾱ_t)   (`guidance.classifier`)
 
     `log_probability(x_t, t)` is log p(y|x_t) in nats, (B,), for the y that is wanted of each item: a classifier of *noisy* pictures,
     differentiable, in evaluation mode. It alone is called with gradients on, also within `torch.no_grad` (as samplers are) and
     `torch.inference_mode`; its parameters' own gradients stay as they are. x̂_0 follows from the new ε̂, t in 1…T.
     scale s: 0 is the denoiser itself, 1 is Bayes' rule, above 1 overstates y.
-
-    Raises ValueError for any other t, where $\bar\alpha_t = 0$ (there x_t says nothing of y), where log_probability does not answer
+    Raises ValueError for any other t, where the signal is 0 (there x_t says nothing of y), where log_probability does not answer
     (B,) or not differentiably, and for a scale that is not finite or is not one number or one an item.
     Source: Dhariwal & Nichol, Diffusion Models Beat GANs on Image Synthesis, 2021, eq. 14, with the scale of their section 4.3.
     """
     scales = _finite(scale)
 
-    def guided(x_t: Tensor, t: Level) -> Prediction:
-        alpha_bar_t = schedule.at(t, like=x_t, low=1).alpha_bar_t
-        if (alpha_bar_t == 0).any():
-            raise ValueError(f"x_t says nothing of y where ᾱ_t = 0 (t = {t}): begin to guide below that level")
-        x_0, eps = denoise(x_t, t)
+    def guided(x_t: Tensor, t: Level, *condition: Any) -> Prediction:
+        signal, noise = denoise.schedule.at(t, like=x_t, noisy=True)
+        if (signal == 0).any():
+            raise ValueError(f"x_t says nothing of y where the signal is 0 (t = {t}): begin to guide below that level")
+        x_0, eps = denoise(x_t, t, *condition)
         lean = _like(scales, x_t) * _gradient(log_probability, x_t, t)
-        to_x_0, to_eps = (1 - alpha_bar_t) / alpha_bar_t.sqrt(), (1 - alpha_bar_t).sqrt()
-        return Prediction(x_0 + to_x_0.to(x_t) * lean, eps - to_eps.to(x_t) * lean)
+        return Prediction(x_0 + (noise**2 / signal).to(x_t) * lean, eps - noise.to(x_t) * lean)
 
-    return guided
+    return Denoiser(denoise.schedule, guided)
 
 
 def _gradient(log_probability: Callable[[Tensor, Level], Tensor], x_t: Tensor, t: Level) -> Tensor:

@@ -20,9 +20,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-@pytest.fixture(scope="session")
-def small_model():
-    """Every part of a text-to-image model, as small as it gets, untrained."""
+def small(schedule, prediction_type):
     from minidiff import nets, text  # here, so that tests which need less import less
     from minidiff.conditioner import Conditioner
     from minidiff.pipelines import TextToImage
@@ -37,8 +35,20 @@ def small_model():
         nets.VAE(nets.VAEConfig.tiny(channels=(8, 8, 16), norm_groups=4, latent_scale=0.7)),
         Conditioner(tokenizer, text.TextEncoder(text_config)),
         nets.UNet(unet_config),
-        {"name": "cosine", "T": 50},
-        "v",
+        schedule,
+        prediction_type,
         size=16,
         guidance_scale=3,
     )
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """Every part of a text-to-image model, as small as it gets, untrained."""
+    return small({"name": "cosine", "T": 50}, "v")
+
+
+@pytest.fixture(scope="session")
+def small_flow_model():
+    """The same networks as a model of flow matching."""
+    return small({"name": "flow", "T": 50, "shift": 1.5}, "u")

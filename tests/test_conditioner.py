@@ -24,23 +24,29 @@ def conditioner():
 
 def test_each_prompt_has_the_context_of_its_own_tokens(conditioner):
     made = conditioner(PROMPTS)
-    assert made.shape == (4, L, 8)
-    for prompt, context in zip(PROMPTS, made, strict=True):
+    assert made.context.shape == (4, L, 8)
+    for prompt, context in zip(PROMPTS, made.context, strict=True):
         assert_close(context[None], conditioner.text_encoder(conditioner.tokenizer([prompt])))
 
 
+def test_a_prompt_becomes_a_context_and_nothing_else(conditioner):
+    for made in (conditioner(PROMPTS), conditioner.null(4)):
+        assert made.batch == 4
+        assert made.vector is made.labels is made.image is made.control is None
+
+
 def test_the_null_context_is_the_empty_prompts(conditioner):
-    assert_close(conditioner.null(3), conditioner(["", "", ""]))
+    assert_close(conditioner.null(3).context, conditioner(["", "", ""]).context)
 
 
 def test_a_dropped_prompt_is_the_null_prompt_of_guidance(conditioner, generator):
     """The same in training and in sampling: else the network would be asked for something that it has never seen."""
     tokens = drop(conditioner.tokenizer(PROMPTS), conditioner.tokenizer([""]), 1, generator)
-    assert_close(conditioner.text_encoder(tokens), conditioner.null(4))
+    assert_close(conditioner.text_encoder(tokens), conditioner.null(4).context)
 
 
 def test_the_text_encoder_learns_through_it(conditioner):
-    conditioner(["red"]).square().sum().backward()
+    conditioner(["red"]).context.square().sum().backward()
     assert all(parameter.grad is not None for parameter in conditioner.text_encoder.parameters())
     assert {id(p) for p in conditioner.parameters()} == {id(p) for p in conditioner.text_encoder.parameters()}
 

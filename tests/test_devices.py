@@ -4,41 +4,44 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minidiff import devices, samplers
-from minidiff.diffusion import forward, losses, noise, oracles, posterior, prediction, schedules
-from minidiff.nets import UNet, UNetConfig
+from minidiff import devices, noise, samplers
+from minidiff.diffusion import forward, losses, oracles, posterior, prediction, schedules
+from minidiff.nets import Condition, UNet, UNetConfig
 
-SCHEDULE = schedules.cosine(20)
+SCHEDULES = [schedules.cosine(20), schedules.flow(20)]
 POINTS = torch.randn(6, 1, 4, 4, generator=torch.Generator().manual_seed(1))
 LEVELS = torch.tensor([1, 7, 20])
 
 
-def mathematics(device):
+def mathematics(schedule, device):
     x_0, t = POINTS[:3].to(device), LEVELS.to(device)
     eps = noise.randn_like(x_0, torch.Generator().manual_seed(2))
-    x_t = forward.q_sample(SCHEDULE, x_0, t, eps)
-    yield from (x_t, *posterior.q_posterior(SCHEDULE, x_0, x_t, t), prediction.v(SCHEDULE, x_0, eps, t))
-    yield losses.min_snr_weight(SCHEDULE, t, "v")
-    denoise = oracles.dataset(SCHEDULE, POINTS.to(device))
+    x_t = forward.q_sample(schedule, x_0, t, eps)
+    yield from (x_t, *posterior.q_posterior(schedule, x_0, x_t, t), prediction.v(schedule, x_0, eps, t))
+    yield losses.min_snr_weight(schedule, t, "v")
+    denoise = oracles.dataset(schedule, POINTS.to(device))
     yield from denoise(x_t, t)
-    for sampler in (samplers.ddim, samplers.ddpm):
-        yield samplers.final(sampler(denoise, SCHEDULE, eps, samplers.times(20, 20), generator=noise.seeded(0, 3)))
+    yield from prediction.from_u(schedule, x_t, prediction.u(x_0, eps), t)
+    for sampler in samplers.BY_NAME.values():
+        yield samplers.final(sampler(denoise, eps, samplers.times(20, 20), generator=noise.seeded(0, 3)))
 
 
-def test_the_mathematics_is_the_same_on_every_device():
-    device = devices.resolve()
-    for there, here in zip(mathematics(device), mathematics(torch.device("cpu")), strict=True):
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_the_mathematics_is_the_same_on_every_device(schedule):
+    device, cpu = devices.resolve(), torch.device("cpu")
+    for there, here in zip(mathematics(schedule, device), mathematics(schedule, cpu), strict=True):
         assert there.device.type == device.type
         assert_close(there.cpu(), here, atol=1e-4, rtol=1e-4)
 
 
 def test_the_network_is_the_same_on_every_device():
-    unet = UNet(UNetConfig.tiny(channels=(16, 16), attention=(False, True), heads=2)).eval()
-    x_t = torch.randn(2, 1, 16, 16)
+    config = UNetConfig.tiny(channels=(16, 16), attention=(False, True), heads=2, context_dim=8, classes=3)
+    unet, x_t, device = UNet(config).eval(), torch.randn(2, 1, 16, 16), devices.resolve()
+    condition = Condition(context=torch.randn(2, 5, 8), labels=torch.tensor([0, 2]))
     with torch.no_grad():
-        here = unet(x_t, 5)
-        device = devices.resolve()
-        assert_close(unet.to(device)(x_t.to(device), 5).cpu(), here, atol=1e-4, rtol=1e-3)
+        here = unet(x_t, 5, condition)
+        there = unet.to(device)(x_t.to(device), 5, condition.map(lambda tensor: tensor.to(device)))
+    assert_close(there.cpu(), here, atol=1e-4, rtol=1e-3)
 
 
 def test_the_environment_names_the_device(monkeypatch):

@@ -20,6 +20,8 @@ def point(seed: int) -> SimpleNamespace:
     draw = random.Random(seed)
     T = draw.randint(6, 12)
     schedule = schedules.from_betas([draw.uniform(0.05, 0.3) for _ in range(T)])
+    shift = random.Random(-seed).uniform(0.5, 3)
+    flow = schedules.flow(T, shift)
     t = draw.randint(3, T - 1)
     s = draw.randint(1, t - 2)
     abar = schedule.alphas_cumprod.tolist()
@@ -60,6 +62,13 @@ def point(seed: int) -> SimpleNamespace:
     half_log_snr = (0.5 * schedule.snr.log()).tolist()
     positive |= {"step": half_log_snr[s] - half_log_snr[t], "last_step": half_log_snr[t] - half_log_snr[t + 1]}
     positive |= {f"karras_sigma_{at}": ((1 - abar[level]) / abar[level]) ** 0.5 for at, level in (("t", t), ("s", s))}
+    scales = {
+        f"{name}_{at}": getattr(flow, name)[level].item()
+        for name in ("signal", "noise")
+        for at, level in (("t", t), ("s", s))
+    }
+    kept = scales["signal_t"] / scales["signal_s"]
+    scales |= {"kept": kept, "added": scales["noise_t"] ** 2 - kept**2 * scales["noise_s"] ** 2}
     d, n, h = 3, 4, 3
     i = draw.randrange(2 * h)
     is_embedding = dict(i=i, j=i % h, h=h)
@@ -69,7 +78,7 @@ def point(seed: int) -> SimpleNamespace:
     ]  # of pictures and captions: P spreads each row over what means the same
     same = [[float(one == other) for other in meaning] for one in meaning]
     return SimpleNamespace(
-        **normal, **positive, **is_embedding, schedule=schedule, meaning=meaning, P=torch.tensor([[x / sum(row) for x in row] for row in same], dtype=torch.float64).numpy(),
+        **normal, **positive, **is_embedding, **scales, schedule=schedule, flow=flow, shift=shift, u_pred=1.7 - shift, sigma_min=0.02 * shift, sigma_max=9 * shift, meaning=meaning, P=torch.tensor([[x / sum(row) for x in row] for row in same], dtype=torch.float64).numpy(),
         S=torch.randn(n, n, generator=generator(), dtype=torch.float64).numpy(), T=T, t=t, s=s, d=d, n=n, x_0=draw.uniform(-0.9, 0.9), D=6,
         beta_t=schedule.betas[t].item(), alpha_t=schedule.alphas[t].item(), alpha_prev=schedule.alphas[t - 1].item(),
         alpha_bar_t=abar[t], alpha_bar_prev=abar[t - 1], alpha_bar_s=abar[s], alpha_bar_1=abar[1], alpha_bar_T=abar[T],

@@ -47,6 +47,16 @@ def test_imports_go_down_the_floors():
     assert done.returncode == 0, done.stdout
 
 
+def test_the_heart_of_the_core_stays_short_enough_to_be_read_in_an_afternoon():
+    """Mathematics, samplers, networks and guidance, without the adapters and networks that only published files need."""
+    package = ROOT / "minidiff"
+    beside = {package / "nets" / name for name in ("lora.py", "controlnet.py", "dit.py")}
+    files = [*chain.from_iterable((package / part).rglob("*.py") for part in ("diffusion", "samplers", "nets"))]
+    files = [path for path in [*files, package / "guidance.py"] if path not in beside]
+    assert len(files) > 20
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files) <= 2500
+
+
 def test_the_readme_lists_every_notebook():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(f"notebooks/{path.name}" in readme for path in NOTEBOOKS)

@@ -1,5 +1,5 @@
 """The mathematics of diffusion: tensors in, tensors out. No networks, and no randomness of its own."""
 
-from minidiff.diffusion import forward, gaussians, losses, noise, oracles, posterior, prediction, schedules
+from minidiff.diffusion import forward, gaussians, losses, oracles, posterior, prediction, schedules
 
-__all__ = ["forward", "gaussians", "losses", "noise", "oracles", "posterior", "prediction", "schedules"]
+__all__ = ["forward", "gaussians", "losses", "oracles", "posterior", "prediction", "schedules"]

@@ -10,26 +10,21 @@ from torch import Tensor
 
 from minidiff.diffusion import gaussians
 from minidiff.diffusion.forward import q_marginal, q_sample
-from minidiff.diffusion.noise import Generators, randn_like
 from minidiff.diffusion.posterior import q_posterior
 from minidiff.diffusion.prediction import Denoiser, check_type
-from minidiff.diffusion.schedules import Level, NoiseSchedule
+from minidiff.diffusion.schedules import Batch, Level, NoiseSchedule, Schedule, shared
+from minidiff.noise import Generators, randn_like
 
 KINDS = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 
 
 def simple(
-    pred: Float[Tensor, "b *shape"],
-    target: Float[Tensor, "b *shape"],
-    kind: str = "mse",
-    *,
-    weight: Float[Tensor, "b"] | None = None,
+    pred: Batch, target: Batch, kind: str = "mse", *, weight: Float[Tensor, "b"] | None = None
 ) -> Float[Tensor, ""]:
     r"""$L_{simple} = \mathbb E\,\|\varepsilon - \varepsilon_\theta(x_t, t)\|^2$, the mean over everything   (`losses.simple`)
 
     kind: "mse"; "l1", the mean of |d|; "huber", d²/2 for |d| ≤ 1 and |d| - ½ beyond (`losses.huber`). `weight` multiplies each
-    item of the batch. Raises ValueError for an unknown kind or for shapes that differ.
-    Source: Ho et al., 2020, eq. 14.
+    item of the batch. Raises ValueError for an unknown kind or for shapes that differ. Source: Ho et al., 2020, eq. 14.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind of loss {kind!r}: choose one of {', '.join(KINDS)}")
@@ -39,16 +34,15 @@ def simple(
         return KINDS[kind](pred, target)
     each = KINDS[kind](pred, target, reduction="none").reshape(len(pred), -1).mean(1)
     if weight.shape != each.shape:
-        raise ValueError(
-            f"one weight an item of the batch: expected shape {tuple(each.shape)}, got {tuple(weight.shape)}"
-        )
+        raise ValueError(f"one weight an item of the batch: expected {tuple(each.shape)}, got {tuple(weight.shape)}")
     return (weight.to(each) * each).mean()
 
 
-def min_snr_weight(schedule: NoiseSchedule, t: Level, prediction_type: str, gamma: Real = 5.0) -> Float[Tensor, "*b"]:
+def min_snr_weight(schedule: Schedule, t: Level, prediction_type: str, gamma: Real = 5.0) -> Float[Tensor, "*b"]:
     r"""The weight of a squared error such that in terms of x_0 it is min(SNR, γ).
 
-    $w_t = \min(\mathrm{SNR}, \gamma)$ for x_0 (`losses.min_snr`), divided by SNR for ε and by SNR + 1 for v; t in 1…T
+    $w_t = \min(\mathrm{SNR}, \gamma)$ for x_0 (`losses.min_snr`); divided by SNR for ε, by $(a^2 + b^2)^2 / b^2$ for v, which is SNR + 1 where
+    $a^2 + b^2 = 1$, and by $(a + b)^2 / b^2$ for u (`losses.min_snr_u`), with a = signal_t, b = noise_t; t in 1…T
 
     Raises ValueError for any other t, an unknown prediction type or γ ≤ 0. Shaped like t, float64.
     Source: Hang et al., Efficient Diffusion Training via Min-SNR Weighting Strategy, 2023, section 3.4.
@@ -57,12 +51,14 @@ def min_snr_weight(schedule: NoiseSchedule, t: Level, prediction_type: str, gamm
     if not gamma > 0:
         raise ValueError(f"gamma must be positive, got {gamma}")
     t = torch.as_tensor(t)
-    alpha_bar_t = _at(schedule, t).alpha_bar_t
-    snr = alpha_bar_t / (1 - alpha_bar_t)
-    if prediction_type == "eps":
-        weight = (gamma / snr).clamp(max=1)  # min(SNR, γ) / SNR, which is 1 where SNR = 0
-    else:
-        weight = snr.clamp(max=gamma) / (snr + 1 if prediction_type == "v" else 1)
+    signal, noise = schedule.at(t.flatten(), like=torch.zeros(t.numel()), noisy=True)
+    snr = (signal / noise) ** 2
+    weight = {
+        "x_0": snr.clamp(max=gamma),
+        "eps": (gamma / snr).clamp(max=1),  # min(SNR, γ) / SNR, which is 1 where SNR = 0
+        "v": snr.clamp(max=gamma) * noise**2 / (signal**2 + noise**2) ** 2,
+        "u": snr.clamp(max=gamma) * noise**2 / (signal + noise) ** 2,
+    }[prediction_type]
     return weight.reshape(t.shape).to(t.device)
 
 
@@ -74,20 +70,15 @@ def vlb_weight(schedule: NoiseSchedule, t: Level) -> Float[Tensor, "*b"]:
     Raises ValueError for any other t, and where $\alpha_t = 0$. Shaped like t, float64. Source: Ho et al., 2020, eq. 12.
     """
     t = torch.as_tensor(t)
-    beta_t, alpha_t, alpha_bar_t = _at(schedule, t)
-    if (alpha_t == 0).any():
+    like = torch.zeros(t.numel())
+    noise, beta_t = schedule.at(t.flatten(), like).noise, schedule.beta(t.flatten(), like)
+    if (beta_t == 1).any():
         raise ValueError(f"the error of ε has no finite weight where α_t = 0 (t = {t.tolist()})")
-    return (beta_t / (2 * alpha_t * (1 - alpha_bar_t))).reshape(t.shape).to(t.device)
+    return (beta_t / (2 * (1 - beta_t) * noise**2)).reshape(t.shape).to(t.device)
 
 
 def vlb_terms(
-    schedule: NoiseSchedule,
-    x_0: Float[Tensor, "b *shape"],
-    denoise: Denoiser,
-    generator: Generators,
-    *,
-    variance: str,
-    decoder: str,
+    schedule: NoiseSchedule, x_0: Batch, denoise: Denoiser, generator: Generators, *, variance: str, decoder: str
 ) -> Float[Tensor, "b levels"]:
     r"""The terms of the variational bound on -log p(x_0), in nats an item, each from one draw of x_t.
 
@@ -97,20 +88,21 @@ def vlb_terms(
     variance: σ_t² of $p_\theta$. "beta" costs each step `losses.vlb_excess` even where x_0 is known; "posterior" is β̃_t, which is 0
     at t = 1, so that $L_0$ is infinite with a Gaussian decoder.
     decoder: "discrete" for pictures of 256 grey levels in [-1, 1] (`losses.decoder_discrete`), "gaussian" for a density
-    (`losses.decoder_gaussian`). Raises ValueError for any other choice, or for pictures outside [-1, 1].
-    Source: Ho et al., 2020, eq. 5 and 13.
+    (`losses.decoder_gaussian`). Raises ValueError for any other choice, for pictures outside [-1, 1], and where the denoiser carries another
+    schedule. Source: Ho et al., 2020, eq. 5 and 13.
     """
     if variance not in ("beta", "posterior"):
         raise ValueError(f"unknown variance {variance!r}: choose beta or posterior")
     if decoder not in DECODERS:
         raise ValueError(f"unknown decoder {decoder!r}: choose one of {', '.join(DECODERS)}")
+    shared(schedule, denoise.schedule)
     mean_T, variance_T = q_marginal(schedule, x_0, schedule.T)
     terms = [gaussians.kl(mean_T, variance_T, 0, 1)]
     for t in range(1, schedule.T + 1):
         x_t = q_sample(schedule, x_0, t, randn_like(x_0, generator))
         posterior_mean, posterior_variance = q_posterior(schedule, x_0, x_t, t)
         mean, _ = q_posterior(schedule, denoise(x_t, t).x_0, x_t, t)
-        sigma_t_squared = posterior_variance if variance == "posterior" else schedule.at(t, like=x_0).beta_t.to(x_0)
+        sigma_t_squared = posterior_variance if variance == "posterior" else schedule.beta(t, like=x_0).to(x_0)
         if t == 1:
             terms.append(DECODERS[decoder](x_0, mean, sigma_t_squared))
         else:
@@ -118,14 +110,12 @@ def vlb_terms(
     return torch.stack([term.flatten(1).sum(1) for term in terms], dim=1)
 
 
-def bits_per_dimension(terms: Float[Tensor, "b levels"], x_0: Float[Tensor, "b *shape"]) -> Float[Tensor, "b"]:
+def bits_per_dimension(terms: Float[Tensor, "b levels"], x_0: Batch) -> Float[Tensor, "b"]:
     r"""$\frac{\sum_t L_t}{D \ln 2}$, the bound in bits for each of the D numbers of x_0   (`losses.bits_per_dimension`)."""
     return terms.sum(1) / (x_0[0].numel() * math.log(2))
 
 
-def gaussian_decoder(
-    x_0: Float[Tensor, "b *shape"], mean: Float[Tensor, "b *shape"], variance: Float[Tensor, "b ..."]
-) -> Float[Tensor, "b *shape"]:
+def gaussian_decoder(x_0: Batch, mean: Batch, variance: Float[Tensor, "b ..."]) -> Batch:
     r"""$-\log \mathcal N(x_0; \mu, \sigma_1^2)$ in nats, elementwise   (`losses.decoder_gaussian`).
 
     Where the variance is 0 it is infinite, one way or the other: + unless the mean hits x_0 exactly.
@@ -135,9 +125,7 @@ def gaussian_decoder(
     return torch.where(variance == 0, at_zero, nll)
 
 
-def discrete_decoder(
-    x_0: Float[Tensor, "b *shape"], mean: Float[Tensor, "b *shape"], variance: Float[Tensor, "b ..."]
-) -> Float[Tensor, "b *shape"]:
+def discrete_decoder(x_0: Batch, mean: Batch, variance: Float[Tensor, "b ..."]) -> Batch:
     r"""$-\log \int_{\delta_-(x_0)}^{\delta_+(x_0)} \mathcal N(x; \mu, \sigma_1^2)\,dx$ in nats, elementwise   (`losses.decoder_discrete`).
 
     The integral runs over the bin of one of 256 grey levels, x_0 ± 1/255; black's bin reaches down to -∞ and white's up to +∞.
@@ -158,7 +146,3 @@ def discrete_decoder(
 
 
 DECODERS = {"gaussian": gaussian_decoder, "discrete": discrete_decoder}
-
-
-def _at(schedule: NoiseSchedule, t: Tensor):
-    return schedule.at(t.flatten(), like=torch.zeros(t.numel(), dtype=torch.float64), low=1)

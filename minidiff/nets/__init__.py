@@ -1,9 +1,10 @@
 """The networks: what they are made of, and the U-Net and the autoencoder that the parts make.
 
-One architecture in two sizes: the laptop's, and Stable Diffusion's.
+One architecture in two sizes: the laptop's, and Stable Diffusion's. `Condition` holds what steers a U-Net.
 """
 
-from minidiff.nets.unet import UNet, UNetConfig
+from minidiff.nets.condition import Condition
+from minidiff.nets.unet import Features, UNet, UNetConfig, UNetEncoder
 from minidiff.nets.vae import VAE, VAEConfig
 
-__all__ = ["VAE", "UNet", "UNetConfig", "VAEConfig"]
+__all__ = ["VAE", "Condition", "Features", "UNet", "UNetConfig", "UNetEncoder", "VAEConfig"]

@@ -1,13 +1,17 @@
-r"""Attention: every position looks at all others (self), or at the words of a prompt (cross), and takes an average.
+r"""Attention: each position takes a weighted average of *values*, one a position (self) or one a word (cross).
 
-The weights of that average are the softmax of how well a *query* fits each *key*; what is averaged are *values*.
-Shapes: b pictures, n positions (a row of pixels after the next), l words of context, `dim` channels split over heads.
+The weights are the softmax of how well the position's *query* fits each *key*.
+Shapes: b images, n positions (pixels, row by row), l words of context, `dim` channels split over heads.
 """
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+
+Tokens = Float[Tensor, "b n dim"]
+Context = Float[Tensor, "b l context_dim"] | None
 
 
 def attention_weights(query: Float[Tensor, "... n d"], key: Float[Tensor, "... l d"]) -> Float[Tensor, "... n l"]:
@@ -22,117 +26,94 @@ def attention_weights(query: Float[Tensor, "... n d"], key: Float[Tensor, "... l
     return scores.softmax(dim=-1)
 
 
-def linear_attention(
-    query: Float[Tensor, "... n d"], key: Float[Tensor, "... l d"], value: Float[Tensor, "... l e"]
-) -> Float[Tensor, "... n e"]:
-    r"""Attention whose cost grows with n + l, not with n · l: no n × l matrix is ever made.
-
-    $\operatorname{softmax}_d(Q)\,(\operatorname{softmax}_l(K)^\top V)$   (`attention.linear`)
-
-    Bracketed the other way it is an average too, with weights softmax_d(Q) softmax_l(K)ᵀ whose rows sum to 1. Their
-    rank is at most d: this is another layer, not the softmax of `attention_weights` computed faster.
-    Source: Shen et al., Efficient Attention, 2018, section 3.2.
-    """
-    summary = key.softmax(dim=-2).transpose(-1, -2) @ value  # (..., d, e), however many positions there are
-    return query.softmax(dim=-1) @ summary
-
-
 class Attention(nn.Module):
     """Multi-head softmax attention: self-attention without `context_dim`, cross-attention with it.
 
-    Queries, keys and values have no bias, the output has one, as in Stable Diffusion. Computes
-    `attention_weights(query, key) @ value` in each head, by PyTorch's fused kernel.
-
+    Computes `attention_weights(query, key) @ value` in each head, by PyTorch's fused kernel. `causal`: a position
+    takes from itself and from those before it only. `bias`: queries, keys and values have one; the output always has.
+    x (b, n, dim), context (b, l, context_dim) -> (b, n, dim).
     Raises ValueError where heads does not divide dim, and where a context is missing or not wanted.
     """
 
-    def __init__(self, dim: int, heads: int = 8, context_dim: int | None = None) -> None:
+    def __init__(
+        self, dim: int, heads: int = 8, context_dim: int | None = None, *, bias: bool = False, causal: bool = False
+    ) -> None:
         super().__init__()
-        self.heads = _checked_heads(dim, heads)
-        self.context_dim = context_dim
+        if heads < 1 or dim % heads:
+            raise ValueError(f"heads must divide dim={dim}, got heads={heads}")
+        self.heads, self.context_dim, self.causal = heads, context_dim, causal
         key_dim = dim if context_dim is None else context_dim
-        self.query = nn.Linear(dim, dim, bias=False)
-        self.key = nn.Linear(key_dim, dim, bias=False)
-        self.value = nn.Linear(key_dim, dim, bias=False)
+        self.query = nn.Linear(dim, dim, bias=bias)
+        self.key = nn.Linear(key_dim, dim, bias=bias)
+        self.value = nn.Linear(key_dim, dim, bias=bias)
         self.out = nn.Linear(dim, dim)
 
-    def forward(
-        self, x: Float[Tensor, "b n dim"], context: Float[Tensor, "b l context_dim"] | None = None
-    ) -> Float[Tensor, "b n dim"]:
+    def forward(self, x: Tokens, context: Context = None) -> Tokens:
         if (context is None) != (self.context_dim is None):
             given = "no context" if context is None else "a context"
             raise ValueError(f"built with context_dim={self.context_dim}, called with {given}")
         source = x if context is None else context
-        query = _split(self.query(x), self.heads)
-        key = _split(self.key(source), self.heads)
-        value = _split(self.value(source), self.heads)
-        return self.out(_merge(F.scaled_dot_product_attention(query, key, value)))
+        query, key, value = (
+            rearrange(y, "b n (heads d) -> b heads n d", heads=self.heads)
+            for y in (self.query(x), self.key(source), self.value(source))
+        )
+        average = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        return self.out(rearrange(average, "b heads n d -> b n (heads d)"))
 
 
-class LinearAttention(nn.Module):
-    """Multi-head self-attention by `linear_attention`, with the layers of `Attention`; for large pictures."""
-
-    def __init__(self, dim: int, heads: int = 8) -> None:
-        super().__init__()
-        self.heads = _checked_heads(dim, heads)
-        self.query = nn.Linear(dim, dim, bias=False)
-        self.key = nn.Linear(dim, dim, bias=False)
-        self.value = nn.Linear(dim, dim, bias=False)
-        self.out = nn.Linear(dim, dim)
-
-    def forward(self, x: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
-        query, key, value = (_split(layer(x), self.heads) for layer in (self.query, self.key, self.value))
-        return self.out(_merge(linear_attention(query, key, value)))
+def geglu(x: Float[Tensor, "*shape twice"]) -> Float[Tensor, "*shape once"]:
+    """The first half of the channels times the GELU of the second half (Shazeer, GLU Variants, 2020, equation 5)."""
+    value, gate = x.chunk(2, dim=-1)
+    return value * F.gelu(gate)
 
 
-SELF_ATTENTION = {"full": Attention, "linear": LinearAttention}
+def quick_gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    r"""$x\, \sigma(1.702\, x)$, a GELU by way of the logistic function   (`encoder.quick_gelu`)
 
-
-class GEGLU(nn.Module):
-    """A linear layer whose outputs are gated, one by one, by the GELU of as many others.
-
-    Source: Shazeer, GLU Variants Improve Transformer, 2020, equation 5.
+    OpenAI's CLIP was trained with it; the exact GELU differs by up to 0.02. Source: Hendrycks & Gimpel 2016, section 2.
     """
+    return x * torch.sigmoid(1.702 * x)
 
-    def __init__(self, dim: int, out_dim: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(dim, 2 * out_dim)
 
-    def forward(self, x: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n out_dim"]:
-        value, gate = self.linear(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
+ACTIVATIONS = {"geglu": geglu, "gelu": F.gelu, "quick_gelu": quick_gelu}
 
 
 class FeedForward(nn.Module):
-    """dim -> 4 dim, gated (so 8 dim are computed) -> dim, at each position by itself."""
+    """Two linear layers at each position by itself: dim -> hidden_dim, activation -> dim. (b, n, dim) -> (b, n, dim).
 
-    def __init__(self, dim: int) -> None:
+    hidden_dim is 4 · dim unless it is given; the first layer is twice as wide for "geglu", which halves the channels.
+    Raises ValueError for an activation that is none of "geglu", "gelu" and "quick_gelu".
+    """
+
+    def __init__(self, dim: int, hidden_dim: int | None = None, activation: str = "geglu") -> None:
         super().__init__()
-        self.geglu = GEGLU(dim, 4 * dim)
-        self.out = nn.Linear(4 * dim, dim)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+        hidden_dim = 4 * dim if hidden_dim is None else hidden_dim
+        self.activation = ACTIVATIONS[activation]
+        self.linear = nn.Linear(dim, 2 * hidden_dim if activation == "geglu" else hidden_dim)
+        self.out = nn.Linear(hidden_dim, dim)
 
-    def forward(self, x: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
-        return self.out(self.geglu(x))
+    def forward(self, x: Tokens) -> Tokens:
+        return self.out(self.activation(self.linear(x)))
 
 
 class TransformerBlock(nn.Module):
     """Self-attention, cross-attention if there is a context, feed-forward: each on a normalised copy, each added to x.
 
-    `attention_kind` chooses the self-attention, "full" or "linear"; cross-attention is linear in positions as it is.
+    x (b, n, dim), context (b, l, context_dim) -> (b, n, dim). Raises ValueError as `Attention` does.
     """
 
-    def __init__(self, dim: int, heads: int = 8, context_dim: int | None = None, attention_kind: str = "full") -> None:
+    def __init__(self, dim: int, heads: int = 8, context_dim: int | None = None) -> None:
         super().__init__()
         self.norm_self = nn.LayerNorm(dim)
-        self.self_attention = SELF_ATTENTION[attention_kind](dim, heads)
+        self.self_attention = Attention(dim, heads)
         self.norm_cross = None if context_dim is None else nn.LayerNorm(dim)
         self.cross_attention = None if context_dim is None else Attention(dim, heads, context_dim)
         self.norm_feed_forward = nn.LayerNorm(dim)
         self.feed_forward = FeedForward(dim)
 
-    def forward(
-        self, x: Float[Tensor, "b n dim"], context: Float[Tensor, "b l context_dim"] | None = None
-    ) -> Float[Tensor, "b n dim"]:
+    def forward(self, x: Tokens, context: Context = None) -> Tokens:
         x = x + self.self_attention(self.norm_self(x))
         if self.cross_attention is not None:
             x = x + self.cross_attention(self.norm_cross(x), context)
@@ -140,42 +121,23 @@ class TransformerBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """A transformer block over the pixels of a feature map, between two 1×1 convolutions, added to the map.
+    """`depth` transformer blocks over the pixels of a feature map, between two 1×1 convolutions, added to the map.
 
+    x (b, channels, h, w), context (b, l, context_dim) -> (b, channels, h, w). Raises ValueError as `Attention` does.
     Source: Rombach et al. 2022, section 3.3 and appendix E.2.1.
     """
 
     def __init__(
-        self,
-        channels: int,
-        heads: int = 8,
-        context_dim: int | None = None,
-        norm_groups: int = 32,
-        attention_kind: str = "full",
+        self, channels: int, heads: int = 8, context_dim: int | None = None, norm_groups: int = 32, depth: int = 1
     ) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(norm_groups, channels, eps=1e-6)
         self.conv_in = nn.Conv2d(channels, channels, kernel_size=1)
-        self.block = TransformerBlock(channels, heads, context_dim, attention_kind)
+        self.blocks = nn.ModuleList(TransformerBlock(channels, heads, context_dim) for _ in range(depth))
         self.conv_out = nn.Conv2d(channels, channels, kernel_size=1)
 
-    def forward(
-        self, x: Float[Tensor, "b c h w"], context: Float[Tensor, "b l context_dim"] | None = None
-    ) -> Float[Tensor, "b c h w"]:
-        tokens = rearrange(self.conv_in(self.norm(x)), "b c h w -> b (h w) c")
-        pixels = rearrange(self.block(tokens, context), "b (h w) c -> b c h w", h=x.shape[2])
-        return x + self.conv_out(pixels)
-
-
-def _checked_heads(dim: int, heads: int) -> int:
-    if heads < 1 or dim % heads:
-        raise ValueError(f"heads must divide dim={dim}, got heads={heads}")
-    return heads
-
-
-def _split(x: Tensor, heads: int) -> Tensor:
-    return rearrange(x, "b n (heads d) -> b heads n d", heads=heads)
-
-
-def _merge(x: Tensor) -> Tensor:
-    return rearrange(x, "b heads n d -> b n (heads d)")
+    def forward(self, x: Float[Tensor, "b c h w"], context: Context = None) -> Float[Tensor, "b c h w"]:
+        pixels = rearrange(self.conv_in(self.norm(x)), "b c h w -> b (h w) c")
+        for block in self.blocks:
+            pixels = block(pixels, context)
+        return x + self.conv_out(rearrange(pixels, "b (h w) c -> b c h w", h=x.shape[2]))

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from minidiff import samplers
 from minidiff.diffusion.forward import q_sample, q_transition
-from minidiff.diffusion.noise import randn_like, seeded
+from minidiff.nets import Condition
+from minidiff.noise import randn_like, seeded
 from minidiff.pipelines.plan import Plan
 
 
@@ -32,7 +33,7 @@ class Inversion(NamedTuple):
 class Editing:
     """The half of `TextToImage` that edits, with the parts of the other half.
 
-    `settings` are those of its `generate`: negative_prompts, steps, guidance_scale, sampler, seed.
+    `settings` are those of its `generate`: negative_prompts, steps, guidance_scale, sampler, sampler_options, seed.
     Pictures are (b, 3, h, w) in [0, 1], one for each prompt, height and width multiples of `stride`; results are like them, on the CPU.
     Every method raises as `generate` does, and ValueError for pictures of another shape or outside of that range.
     """
@@ -87,7 +88,7 @@ class Editing:
             known = q_sample(self.schedule, z_0, s, randn_like(z_0, plan.generators)) if s > 0 else z_0
             return free * z_s + (1 - free) * known
 
-        z_t = constrain(randn_like(z_0, plan.generators), plan.times[0])
+        z_t = constrain(plan.noise(z_0), plan.times[0])
         if resampling == 1:
             drawn = self.decode(samplers.final(plan.walk(z_t, constrain)))
         else:
@@ -124,7 +125,7 @@ class Editing:
         plan = self.plan([prompt] * _at_least_two(count), **settings)
         one, other = (self.noise(seeded(seed, 1)) for seed in (first, last))
         angle = (torch.linspace(0, 1, count) * pi / 2).to(one).reshape(-1, 1, 1, 1)
-        return self.decode(samplers.final(plan.walk(angle.cos() * one + angle.sin() * other)))
+        return self.decode(samplers.final(plan.walk(plan.scaled(angle.cos() * one + angle.sin() * other))))
 
     def between_prompts(
         self, first: str, last: str, count: int, *, seed: int = 0, **settings
@@ -134,11 +135,12 @@ class Editing:
         Raises ValueError for a count below 2.
         """
         with torch.no_grad():
-            one, other = self.conditioner([first, last]).split(1)
+            one, other = self.conditioner([first, last]).context.split(1)
         u = torch.linspace(0, 1, _at_least_two(count)).to(one).reshape(-1, 1, 1)
-        plan = self.plan([first] * count, context=(1 - u) * one + u * other, seed=seed, **settings)
+        between = Condition(context=(1 - u) * one + u * other)
+        plan = self.plan([first] * count, condition=between, seed=seed, **settings)
         x_T = self.noise(seeded(seed, 1)).expand(count, -1, -1, -1)
-        return self.decode(samplers.final(plan.walk(x_T)))
+        return self.decode(samplers.final(plan.walk(plan.scaled(x_T))))
 
     def invert(
         self,
@@ -156,7 +158,7 @@ class Editing:
         """
         plan = self.plan(prompts, steps=steps, guidance_scale=guidance_scale)
         z_0 = self._encoded(images, plan)
-        x_T = samplers.final(samplers.ddim_inversion(plan.denoise, self.schedule, z_0, plan.times))
+        x_T = samplers.final(samplers.ddim_inversion(plan.denoise, z_0, plan.times))
         back = samplers.final(plan.walk(x_T))
         return Inversion(x_T, (back - z_0).square().mean(dim=(1, 2, 3)).sqrt().cpu())
 

@@ -31,7 +31,10 @@ def find(model: str | Path) -> Path:
 
 
 def read_config(folder: Path, kind: str | None = None) -> dict:
-    """The model's config.json. Raises ValueError where it is not valid JSON, or of another kind than was asked for."""
+    """The model's config.json, as this version would write it.
+
+    Raises ValueError where it is not valid JSON, of another kind than asked for, or of a network no longer built.
+    """
     path = folder / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -39,7 +42,20 @@ def read_config(folder: Path, kind: str | None = None) -> dict:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if kind is not None and config.get("kind") != kind:
         raise ValueError(f"{folder} holds a model of kind {config.get('kind')!r}, expected {kind!r}")
+    if "unet" in config:
+        config["unet"] = _without_removed(config["unet"], path)
     return config
+
+
+def _without_removed(unet: dict, path: Path) -> dict:
+    """The sizes of a U-Net without the fields that they had up to version 0.1.0, which must hold what is built now."""
+    for field, kept in (("block", "resnet"), ("attention_kind", "full")):
+        if unet.get(field, kept) != kept:
+            raise ValueError(
+                f"{path} is of a U-Net with {field}={unet[field]!r}: it can no longer be loaded, only {kept!r} can;"
+                " minidiff 0.1.0 is the last version that reads it"
+            )
+    return {name: value for name, value in unet.items() if name not in ("block", "attention_kind")}
 
 
 def digest(folder: Path) -> str:
@@ -62,12 +78,12 @@ def write_weights(module: nn.Module, path: Path, dtype: torch.dtype = torch.floa
 def read_weights(build: Callable[[], nn.Module], path: Path) -> nn.Module:
     """`build()` with the weights of a file, as float32, ready to be used.
 
-    Raises ValueError where they cannot be read, or are those of another module.
+    Reads names of version 0.1.0 too. Raises ValueError where the weights cannot be read, or are another module's.
     """
     with torch.device("meta"):
         module = build()
     tensors, _ = checkpoint.read_tensors(path)
-    floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    floats = {name: t.float() if t.is_floating_point() else t for name, t in checkpoint.renamed(tensors).items()}
     try:
         module.load_state_dict(floats, assign=True)
     except RuntimeError as error:

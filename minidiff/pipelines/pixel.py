@@ -1,8 +1,9 @@
 """Diffusion on pixels, without a prompt: the whole of DDPM in one object."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 
 from minidiff import devices, guidance, samplers
 from minidiff.diffusion import prediction, schedules
-from minidiff.diffusion.noise import randn_like
 from minidiff.diffusion.prediction import Denoiser
 from minidiff.nets import UNet, UNetConfig
 from minidiff.pipelines import folders
@@ -67,7 +67,7 @@ class PixelDiffusion:
                 )
             worse = prediction.as_denoiser(self.younger, self.schedule, self.prediction_type)
             denoise = guidance.auto(denoise, worse, scale)
-        return prediction.clip_x_0(denoise, self.schedule)
+        return prediction.clip_x_0(denoise)
 
     def sample(
         self,
@@ -75,20 +75,21 @@ class PixelDiffusion:
         *,
         steps: int = 100,
         sampler: str = "ddpm",
+        sampler_options: Mapping[str, Any] | None = None,
         seed: int = 0,
         guidance_scale: Real | None = None,
     ) -> Iterator[samplers.SamplerStep]:
         """The sampler's steps on the way to `count` pictures, in [-1, 1]; picture i is drawn from seed + i.
 
-        `guidance_scale` is the model's unless it is given. Raises ValueError for an unknown sampler, fewer than 1 picture, steps that the
+        `guidance_scale` is the model's unless it is given; `sampler_options` are the sampler's own. Raises ValueError for an unknown sampler or option, fewer than 1 picture, steps that the
         schedule has no room for, and as `denoiser` does.
         """
         if count < 1:
             raise ValueError(f"there must be at least 1 picture to draw, got {count}")
-        walk = plan(self.denoiser(guidance_scale), self.schedule, sampler, steps, seed, count)
+        walk = plan(self.denoiser(guidance_scale), sampler, steps, seed, count, sampler_options)
         weight = next(self.unet.parameters())  # whose dtype and device the pictures share
         like = weight.new_zeros(count, self.config.in_channels, self.size, self.size)
-        return walk.walk(randn_like(like, walk.generators))
+        return walk.walk(walk.noise(like))
 
     def generate(
         self,
@@ -96,6 +97,7 @@ class PixelDiffusion:
         *,
         steps: int = 100,
         sampler: str = "ddpm",
+        sampler_options: Mapping[str, Any] | None = None,
         seed: int = 0,
         guidance_scale: Real | None = None,
         batch_size: int = 64,
@@ -103,7 +105,12 @@ class PixelDiffusion:
         """`count` pictures in [0, 1], on the CPU, drawn `batch_size` at a time. Raises ValueError as `sample` does."""
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        settings = {"steps": steps, "sampler": sampler, "guidance_scale": guidance_scale}
+        settings = {
+            "steps": steps,
+            "sampler": sampler,
+            "sampler_options": sampler_options,
+            "guidance_scale": guidance_scale,
+        }
         batches = [
             samplers.final(self.sample(min(batch_size, count - i), seed=seed + i, **settings)).cpu()
             for i in range(0, max(count, 1), batch_size)

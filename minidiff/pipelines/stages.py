@@ -15,7 +15,7 @@ from tqdm import tqdm
 from minidiff import conditioner, devices
 from minidiff.conditioner import Conditioner
 from minidiff.data import pictures
-from minidiff.nets import VAE, UNet, vae
+from minidiff.nets import VAE, Condition, UNet, vae
 from minidiff.pipelines.ingredients import CaptionedPictures, Recipe
 from minidiff.pipelines.text_to_image import TextToImage
 from minidiff.samplers import final
@@ -32,7 +32,7 @@ class Prompted(nn.Module):
         self.unet, self.text_encoder = unet, text_encoder
 
     def forward(self, z_t: Float[Tensor, "b c h w"], t: Tensor, tokens: Int[Tensor, "b l"]) -> Float[Tensor, "b c h w"]:
-        return self.unet(z_t, t, self.text_encoder(tokens))
+        return self.unet(z_t, t, Condition(context=self.text_encoder(tokens)))
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@
 Source: Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, 2022, figure 3.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -17,9 +18,9 @@ from torch import Tensor
 from minidiff import devices, guidance, samplers
 from minidiff.conditioner import Conditioner
 from minidiff.diffusion import prediction, schedules
-from minidiff.diffusion.noise import randn_like
 from minidiff.diffusion.prediction import Denoiser
-from minidiff.nets import VAE, UNet, UNetConfig, VAEConfig
+from minidiff.nets import VAE, Condition, UNet, UNetConfig, VAEConfig
+from minidiff.noise import randn_like
 from minidiff.pipelines import folders
 from minidiff.pipelines.editing import Editing
 from minidiff.pipelines.plan import Plan, plan
@@ -78,11 +79,11 @@ class TextToImage(Editing):
         negative_prompts: Sequence[str] | None = None,
         guidance_scale: Real | None = None,
         *,
-        context: Float[Tensor, "b l d"] | None = None,
+        condition: Condition | None = None,
     ) -> Denoiser:
         """A denoiser of latents, guided towards the prompts and away from the negative ones (without: the empty prompt).
 
-        A `context` takes the place of the prompts' own. Raises TypeError for a single string, ValueError for no prompts, or as
+        A `condition` takes the place of the prompts' own. Raises TypeError for a single string, ValueError for no prompts, or as
         many negative ones as there are not prompts.
         """
         prompts = _listed(prompts, "prompts")
@@ -90,11 +91,11 @@ class TextToImage(Editing):
         if len(away) != len(prompts):
             raise ValueError(f"one negative prompt for each prompt: got {len(away)} for {len(prompts)}")
         with torch.no_grad():
-            towards = self.conditioner(prompts) if context is None else context
-            null_context = self.conditioner(away)
+            towards = self.conditioner(prompts) if condition is None else condition
+            null_condition = self.conditioner(away)
         denoise = prediction.as_denoiser(self.unet, self.schedule, self.prediction_type, self.time_offset)
         scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        return guidance.classifier_free(denoise, towards, null_context, scale)
+        return guidance.classifier_free(denoise, towards, null_condition, scale)
 
     def plan(
         self,
@@ -104,15 +105,16 @@ class TextToImage(Editing):
         steps: int = 25,
         guidance_scale: Real | None = None,
         sampler: str = "ddim",
+        sampler_options: Mapping[str, Any] | None = None,
         seed: int = 0,
-        context: Float[Tensor, "b l d"] | None = None,
+        condition: Condition | None = None,
     ) -> Plan:
         """All that a walk needs but its beginning. Raises as `generate` does."""
-        denoise = self.denoiser(prompts, negative_prompts, guidance_scale, context=context)
-        return plan(denoise, self.schedule, sampler, steps, seed, len(prompts))
+        denoise = self.denoiser(prompts, negative_prompts, guidance_scale, condition=condition)
+        return plan(denoise, sampler, steps, seed, len(prompts), sampler_options)
 
     def noise(self, generators: Sequence[torch.Generator]) -> Float[Tensor, "b c h w"]:
-        """What a walk begins with, one latent a generator."""
+        """Standard normal noise, one latent a generator."""
         like = next(self.unet.parameters())
         return randn_like(like.new_zeros(len(generators), *self.latent_shape), generators)
 
@@ -123,7 +125,7 @@ class TextToImage(Editing):
         walk = self.plan(prompts, **settings)
         shape = (len(prompts), *self.latent_shape)
         if x_T is None:
-            x_T = self.noise(walk.generators)
+            x_T = walk.scaled(self.noise(walk.generators))
         elif x_T.shape != shape:
             raise ValueError(
                 f"x_T must have the shape {shape}, noise for {len(prompts)} latents; got {tuple(x_T.shape)}"
@@ -150,19 +152,26 @@ class TextToImage(Editing):
         steps: int = 25,
         guidance_scale: Real | None = None,
         sampler: str = "ddim",
+        sampler_options: Mapping[str, Any] | None = None,
         seed: int = 0,
         x_T: Float[Tensor, "b c h w"] | None = None,
         batch_size: int = 64,
     ) -> Float[Tensor, "b channels height width"]:
         """A picture for each prompt, in [0, 1], on the CPU, `batch_size` at a time; picture i is drawn from seed + i.
 
-        Raises TypeError for a single string in place of a list; ValueError for no prompts, an unknown sampler, steps that the
+        sampler_options are the sampler's own: {"eta": 0.5} for "ddim". x_T is x at the first level, in place of noise.
+        Raises TypeError for a single string in place of a list; ValueError for no prompts, an unknown sampler or option, steps that the
         schedule has no room for, or negative prompts and x_T that do not fit. A prompt longer than the context is cut, with
         a warning.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        settings = {"steps": steps, "guidance_scale": guidance_scale, "sampler": sampler}
+        settings = {
+            "steps": steps,
+            "guidance_scale": guidance_scale,
+            "sampler": sampler,
+            "sampler_options": sampler_options,
+        }
         drawn = []
         for i in range(0, max(len(prompts), 1), batch_size):
             part = slice(i, i + batch_size)

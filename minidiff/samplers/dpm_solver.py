@@ -1,76 +1,84 @@
 r"""DPM-Solver++: the linear part of the equation is solved exactly, and only $\hat x_0$ is extrapolated.
 
-Its own time is $\lambda = \frac12 \log\mathrm{SNR} = \log(\sqrt{\bar\alpha} / \sqrt{1 - \bar\alpha})$, and h is a step of it.
+Its own time is $\lambda = \frac12 \log\mathrm{SNR} = \log(\mathrm{signal} / \mathrm{noise})$, and h is a step of it.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from numbers import Real
+from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
-from minidiff.diffusion.noise import Generators, check_generators, randn_like
 from minidiff.diffusion.prediction import Denoiser, Prediction
-from minidiff.diffusion.schedules import NoiseSchedule
-from minidiff.samplers.run import SamplerStep, check, iterate
+from minidiff.diffusion.schedules import Scales
+from minidiff.samplers.loop import Constrain, History, Noise, Rng, SamplerStep, Step, Times, run
+
+Past = tuple[Scales, Prediction] | None  # the scales and the prediction of the step before
+
+
+def dpm_solver_pp_step(x_t: Tensor, prediction: Prediction, now: Scales, next: Scales, before: Past = None) -> Tensor:
+    r"""$x_s = \frac{\mathrm{noise}_s}{\mathrm{noise}_t}\,x_t + \mathrm{signal}_s\,(1 - e^{-h})\,D$,
+    $\ D = \hat x_0 + \frac{h}{2 h'}(\hat x_0 - \hat x_0')$   (`samplers.dpm_solver_pp`), the primed being of the step before
+
+    before: that step's scales and prediction; without them D = x̂_0, which is DDIM. Source: Lu et al., DPM-Solver++, 2022, algorithm 2.
+    """
+    keep, shrink = next.noise / now.noise, _shrink(now, next)
+    guess = _extrapolated(prediction, now, next, before)
+    return keep.to(x_t) * x_t + (next.signal * (1 - shrink)).to(x_t) * guess
+
+
+def dpm_solver_pp_sde_step(
+    x_t: Tensor, prediction: Prediction, now: Scales, next: Scales, z: Noise = None, before: Past = None
+) -> Tensor:
+    r"""$x_s = \frac{\mathrm{noise}_s}{\mathrm{noise}_t}\,e^{-h} x_t + \mathrm{signal}_s\,(1 - e^{-2h})\,D + \mathrm{noise}_s \sqrt{1 - e^{-2h}}\,z$   (`samplers.dpm_solver_pp_sde`)
+
+    D and `before` as in `dpm_solver_pp_step`; without z the mean. Source: Lu et al., DPM-Solver++, 2022, appendix D.
+    """
+    keep, shrink = next.noise / now.noise, _shrink(now, next)
+    guess = _extrapolated(prediction, now, next, before)
+    x_s = (keep * shrink).to(x_t) * x_t + (next.signal * (1 - shrink**2)).to(x_t) * guess
+    return x_s if z is None else x_s + (next.noise * (1 - shrink**2).sqrt()).to(x_t) * z
 
 
 def dpm_solver_pp(
     denoise: Denoiser,
-    schedule: NoiseSchedule,
     x: Tensor,
-    times: Sequence[Real],
+    times: Times,
     *,
-    generator: Generators | None = None,
-    constrain: Callable[[Tensor, Real], Tensor] | None = None,
+    generator: Rng = None,
+    constrain: Constrain = None,
     order: int = 2,
     stochastic: bool = False,
-    history: Sequence[tuple[Real, Prediction]] = (),
+    history: History = (),
 ) -> Iterator[SamplerStep]:
-    r"""$x_s = \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}}\,x_t + \sqrt{\bar\alpha_s}\,(1 - e^{-h})\,D$,
-    $\ D = \hat x_0 + \frac{h}{2 h'}(\hat x_0 - \hat x_0')$   (`samplers.dpm_solver_pp`), the primed being of the step before
+    """`dpm_solver_pp_step`, or with `stochastic` `dpm_solver_pp_sde_step`, for each neighbouring pair t > s of `times`.
 
-    order: 2 is "2M", one call a step as DDIM; 1 takes D = x̂_0, which is DDIM. The first step, having no past, and a step into
-    level 0, where h is infinite, are of order 1.
-    stochastic: "SDE", $x_s = \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}}\,e^{-h} x_t + \sqrt{\bar\alpha_s}\,(1 - e^{-2h})\,D + \sqrt{1 - \bar\alpha_s}\sqrt{1 - e^{-2h}}\,z$   (`samplers.dpm_solver_pp_sde`).
-    history: levels above times[0] and what the denoiser said there, of which the last is used.
-
-    Yields after each step. Raises ValueError or TypeError at the call for levels that do not descend, another order, a history that
-    is out of order, or a missing generator. Source: Lu et al., DPM-Solver++, 2022, algorithm 2, and appendix D for the SDE.
+    order: 2 is "2M", one call a step as DDIM; 1 takes D = x̂_0. The first step, having no past, and steps over an infinite h (from a
+    level without signal, or into level 0) are of order 1. history: of its levels the last is used.
+    Raises ValueError or TypeError at the call as `loop.run` does, and for another order.
     """
-    alpha_bar = check(schedule, x, times, history)
     if order not in (1, 2):
         raise ValueError(f"order must be 1 or 2, got {order}")
-    if stochastic:
-        check_generators(generator, x)
-    before = None  # the last step's h, and its x̂_0
-    if order == 2 and history:
-        level, said = history[-1]
-        before = _step_of_lambda(alpha_bar[level], alpha_bar[times[0]]), said.x_0
 
-    def step(x_t: Tensor, t: Real, s: Real) -> tuple[Tensor, Tensor]:
-        nonlocal before
-        x_0 = denoise(x_t, t).x_0
-        h = _step_of_lambda(alpha_bar[t], alpha_bar[s])
-        guess = x_0
-        if before is not None and s > 0:
-            last_h, last_x_0 = before
-            guess = x_0 + h / (2 * last_h) * (x_0 - last_x_0)
-        if order == 2:
-            before = h, x_0
-        keep, shrink, signal = math.sqrt((1 - alpha_bar[s]) / (1 - alpha_bar[t])), math.exp(-h), math.sqrt(alpha_bar[s])
-        if not stochastic:
-            return keep * x_t + signal * (1 - shrink) * guess, x_0
-        x_s = keep * shrink * x_t + signal * (1 - shrink**2) * guess
-        if s > 0:
-            x_s = x_s + math.sqrt((1 - alpha_bar[s]) * (1 - shrink**2)) * randn_like(x_t, generator)
-        return x_s, x_0
+    def advance(x_t: Tensor, prediction: Prediction, step: Step) -> Tensor:
+        before = step.past[0] if step.past else None
+        if stochastic:
+            return dpm_solver_pp_sde_step(x_t, prediction, step.now, step.next, step.z, before)
+        return dpm_solver_pp_step(x_t, prediction, step.now, step.next, before)
 
-    return iterate(step, x, times, constrain)
+    options = {"generator": generator, "constrain": constrain, "stochastic": stochastic}
+    return run(advance, denoise, x, times, history=history, memory=order - 1, **options)
 
 
-def _step_of_lambda(alpha_bar_t: float, alpha_bar_s: float) -> float:
-    """h from level t down to level s: infinite where nothing of the picture is left at t, or nothing of the noise at s."""
-    if alpha_bar_t == 0 or alpha_bar_s == 1:
-        return math.inf
-    return 0.5 * math.log(alpha_bar_s / (1 - alpha_bar_s) * (1 - alpha_bar_t) / alpha_bar_t)
+def _shrink(now: Scales, next: Scales) -> Tensor:
+    """e^{-h}, which is 0 where h is infinite."""
+    return (now.signal / now.noise) * (next.noise / next.signal)
+
+
+def _extrapolated(prediction: Prediction, now: Scales, next: Scales, before: Past) -> Tensor:
+    """D: x̂_0 half a step ahead, on the straight line in λ through the last two; x̂_0 itself where a step of λ is infinite."""
+    if before is None:
+        return prediction.x_0
+    past, said = before
+    h, last_h = -_shrink(now, next).log(), -_shrink(past, now).log()
+    ahead = torch.where(h.isinf() | last_h.isinf(), 0, h / (2 * last_h))
+    return prediction.x_0 + ahead.to(prediction.x_0) * (prediction.x_0 - said.x_0)

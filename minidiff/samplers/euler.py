@@ -1,142 +1,114 @@
-r"""Euler's and Heun's methods for $\frac{d\bar x}{d\hat\sigma} = \hat\varepsilon$, $\bar x = x_t / \sqrt{\bar\alpha_t}$, $\hat\sigma = \sqrt{(1 - \bar\alpha_t)/\bar\alpha_t}$.
+r"""Euler's and Heun's methods for $\frac{d\bar x}{d\hat\sigma} = \hat\varepsilon$, $\bar x = x_t / \mathrm{signal}_t$, $\hat\sigma = \mathrm{noise}_t / \mathrm{signal}_t$.
 
 In these coordinates noise is simply added, $\bar x = x_0 + \hat\sigma \varepsilon$, and the equation has no term of its own in $\bar x$.
-They are written here for x_t itself: no number grows with $\hat\sigma$, which is infinite where nothing of the picture is left.
+They are written here for x_t itself: no number grows with $\hat\sigma$, which is infinite where nothing of the data is left.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from numbers import Real
 
 from torch import Tensor
 
-from minidiff.diffusion.forward import q_transition
-from minidiff.diffusion.noise import Generators, check_generators, randn_like
-from minidiff.diffusion.prediction import Denoiser
-from minidiff.diffusion.schedules import NoiseSchedule
-from minidiff.samplers.run import SamplerStep, check, iterate
+from minidiff.diffusion.forward import step_between
+from minidiff.diffusion.prediction import Denoiser, Prediction
+from minidiff.diffusion.schedules import Scales
+from minidiff.noise import check_generators, randn_like
+from minidiff.samplers.loop import Constrain, Noise, Rng, SamplerStep, Step, Times, run
 
-MOST_CHURN = math.sqrt(2) - 1
+MOST_CHURN = math.sqrt(2) - 1  # Karras et al., 2022, table 5
+
+
+def euler_step(x_t: Tensor, prediction: Prediction, now: Scales, next: Scales) -> Tensor:
+    r"""$\bar x_s = \bar x_t + (\hat\sigma_s - \hat\sigma_t)\,\hat\varepsilon$, which is $x_s = \mathrm{signal}_s\,\hat x_0 + \mathrm{noise}_s\,\hat\varepsilon$: DDIM   (`samplers.euler`)
+    Source: Karras et al., 2022, algorithm 2, line 6."""
+    return prediction.at(next)
+
+
+def euler_ancestral_step(x_t: Tensor, prediction: Prediction, now: Scales, next: Scales, z: Noise = None) -> Tensor:
+    r"""Euler's step below s, to $\hat\sigma_s^2 / \hat\sigma_t$, then noise back up to $\hat\sigma_s$   (`samplers.euler_ancestral`)
+
+    $\bar x_s = \hat x_0 + \hat\sigma_s \big(r\,\hat\varepsilon + \sqrt{1 - r^2}\,z\big)$, $r = \hat\sigma_s / \hat\sigma_t$: the law of DDPM with β̃, and DDIM's with η = 1. Without z the mean.
+    Source: Song et al., 2021, section 3 (ancestral sampling); Katherine Crowson's k-diffusion, where it got this name.
+    """
+    r = (next.noise / next.signal) * (now.signal / now.noise)
+    noise = r.to(x_t) * prediction.eps + (0 if z is None else (1 - r**2).sqrt().to(x_t) * z)
+    return Prediction(prediction.x_0, noise).at(next)
+
+
+def heun_step(x_t: Tensor, prediction: Prediction, end: Prediction, now: Scales, next: Scales) -> Tensor:
+    r"""$\bar x_s = \bar x_t + (\hat\sigma_s - \hat\sigma_t)\,\frac{\hat\varepsilon_t + \hat\varepsilon_s'}{2}$   (`samplers.heun`), where `end` is the prediction at the end of Euler's step; `now.signal` must not be 0
+    Source: Karras et al., 2022, algorithm 1."""
+    half = (next.noise - next.signal * now.noise / now.signal) / 2
+    return prediction.at(next) + half.to(x_t) * (end.eps - prediction.eps)
 
 
 def euler(
-    denoise: Denoiser,
-    schedule: NoiseSchedule,
-    x: Tensor,
-    times: Sequence[Real],
-    *,
-    generator: Generators | None = None,
-    constrain: Callable[[Tensor, Real], Tensor] | None = None,
-    churn: Real = 0.0,
+    denoise: Denoiser, x: Tensor, times: Times, *, generator: Rng = None, constrain: Constrain = None, churn: Real = 0
 ) -> Iterator[SamplerStep]:
-    r"""$\bar x_s = \bar x_t + (\hat\sigma_s - \hat\sigma_t)\,\hat\varepsilon$, which is $x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1 - \bar\alpha_s}\,\hat\varepsilon$: DDIM   (`samplers.euler`)
+    r"""`euler_step` for each neighbouring pair t > s of `times`.
 
     churn: before each of N steps noise is added, up to $(1 + \gamma)\,\hat\sigma_t$ with $\gamma = \min(\mathrm{churn}/N, \sqrt2 - 1)$, but not above
-    the schedule's last level; the step then begins there. It needs a generator.
-    Yields after each step. Raises ValueError or TypeError at the call for levels that do not descend, a negative churn, churn
-    from a level where ᾱ_t = 0, or a missing generator. Source: Karras et al., 2022, algorithm 2 without lines 7 and 8.
+    the schedule's last finite $\hat\sigma$; the step then begins there. It needs a generator.
+    Raises ValueError or TypeError at the call as `loop.run` does, for a negative churn, churn from a level without signal, or no generator.
+    Source: Karras et al., 2022, algorithm 2 without lines 7 and 8.
     """
-    alpha_bar = check(schedule, x, times)
-    _check_churn(churn, alpha_bar[times[0]], generator, x)
-    most = churn / (len(times) - 1)
 
-    def step(x_t: Tensor, t: Real, s: Real) -> tuple[Tensor, Tensor]:
-        x_t, t, _ = _churned(schedule, x_t, t, alpha_bar[t], most, generator)
-        x_0, eps = denoise(x_t, t)
-        return math.sqrt(alpha_bar[s]) * x_0 + math.sqrt(1 - alpha_bar[s]) * eps, x_0
+    def advance(x_t: Tensor, prediction: Prediction, step: Step) -> Tensor:
+        return euler_step(x_t, prediction, step.now, step.next)
 
-    return iterate(step, x, times, constrain)
+    return run(advance, denoise, x, times, constrain=constrain, **_churn(denoise, x, times, churn, generator))
 
 
 def euler_ancestral(
-    denoise: Denoiser,
-    schedule: NoiseSchedule,
-    x: Tensor,
-    times: Sequence[Real],
-    *,
-    generator: Generators | None = None,
-    constrain: Callable[[Tensor, Real], Tensor] | None = None,
+    denoise: Denoiser, x: Tensor, times: Times, *, generator: Rng = None, constrain: Constrain = None
 ) -> Iterator[SamplerStep]:
-    r"""Euler's step below s, to $\hat\sigma_s^2 / \hat\sigma_t$, then noise back up to $\hat\sigma_s$   (`samplers.euler_ancestral`)
+    """`euler_ancestral_step` for each neighbouring pair t > s of `times`; the step into level 0 adds no noise.
+    Raises ValueError or TypeError at the call as `loop.run` does, and for no generator."""
 
-    $\bar x_s = \hat x_0 + \hat\sigma_s \big(r\,\hat\varepsilon + \sqrt{1 - r^2}\,z\big)$, $r = \hat\sigma_s / \hat\sigma_t$: the law of DDPM with β̃, and DDIM's with η = 1.
+    def advance(x_t: Tensor, prediction: Prediction, step: Step) -> Tensor:
+        return euler_ancestral_step(x_t, prediction, step.now, step.next, step.z)
 
-    Yields after each step. Raises ValueError or TypeError at the call for levels that do not descend, or no generator.
-    Source: Song et al., 2021, section 3 (ancestral sampling); Katherine Crowson's k-diffusion, where it got this name.
-    """
-    alpha_bar = check(schedule, x, times)
-    check_generators(generator, x)
-
-    def step(x_t: Tensor, t: Real, s: Real) -> tuple[Tensor, Tensor]:
-        x_0, eps = denoise(x_t, t)
-        if s == 0:
-            return x_0, x_0
-        r_squared = alpha_bar[t] * (1 - alpha_bar[s]) / (alpha_bar[s] * (1 - alpha_bar[t]))
-        noise = math.sqrt(r_squared) * eps + math.sqrt(1 - r_squared) * randn_like(x_t, generator)
-        return math.sqrt(alpha_bar[s]) * x_0 + math.sqrt(1 - alpha_bar[s]) * noise, x_0
-
-    return iterate(step, x, times, constrain)
+    return run(advance, denoise, x, times, generator=generator, constrain=constrain, stochastic=True)
 
 
 def heun(
-    denoise: Denoiser,
-    schedule: NoiseSchedule,
-    x: Tensor,
-    times: Sequence[Real],
-    *,
-    generator: Generators | None = None,
-    constrain: Callable[[Tensor, Real], Tensor] | None = None,
-    churn: Real = 0.0,
+    denoise: Denoiser, x: Tensor, times: Times, *, generator: Rng = None, constrain: Constrain = None, churn: Real = 0
 ) -> Iterator[SamplerStep]:
-    r"""Euler's step to $x_s'$, then once more with the mean of both ends' slopes:
+    r"""`heun_step` for each neighbouring pair t > s of `times`: Euler's step, then once more with the mean of both ends' slopes.
 
-    $\bar x_s = \bar x_t + (\hat\sigma_s - \hat\sigma_t)\,\frac{\hat\varepsilon_t + \hat\varepsilon_s'}{2}$   (`samplers.heun`)
-
-    Two calls a step, and one for a step into level 0: there is no noise to ask about. churn: as `euler`'s.
-    Yields after each step. Raises ValueError or TypeError at the call as `euler` does, and where ᾱ_t = 0 at the first level: the
-    mean of two slopes over an infinite step is no number. Source: Karras et al., 2022, algorithms 1 and 2.
+    Two calls a step. One in a step into level 0, where there is no noise to predict, and one in a step from a level without signal, where
+    $\hat\sigma$ is infinite: these two are Euler's. churn: as `euler`'s.
+    Raises ValueError or TypeError at the call as `euler` does. Source: Karras et al., 2022, algorithms 1 and 2.
     """
-    alpha_bar = check(schedule, x, times)
-    if alpha_bar[times[0]] == 0:
-        raise ValueError(
-            f"karras_sigma is infinite at t = {times[0]}, where ᾱ_t = 0: begin Heun's method at a lower level"
-        )
-    _check_churn(churn, alpha_bar[times[0]], generator, x)
-    most = churn / (len(times) - 1)
 
-    def step(x_t: Tensor, t: Real, s: Real) -> tuple[Tensor, Tensor]:
-        x_t, t, alpha_bar_t = _churned(schedule, x_t, t, alpha_bar[t], most, generator)
-        x_0, eps = denoise(x_t, t)
-        signal, noise = math.sqrt(alpha_bar[s]), math.sqrt(1 - alpha_bar[s])
-        x_s = signal * x_0 + noise * eps
-        if s == 0:
-            return x_s, x_0
-        turn = denoise(x_s, s).eps - eps
-        return x_s + 0.5 * (noise - signal * math.sqrt((1 - alpha_bar_t) / alpha_bar_t)) * turn, x_0
+    def advance(x_t: Tensor, prediction: Prediction, step: Step) -> Tensor:
+        x_s = euler_step(x_t, prediction, step.now, step.next)
+        if step.s == 0 or (step.now.signal == 0).any():
+            return x_s
+        return heun_step(x_t, prediction, denoise(x_s, step.s), step.now, step.next)
 
-    return iterate(step, x, times, constrain)
+    return run(advance, denoise, x, times, constrain=constrain, **_churn(denoise, x, times, churn, generator))
 
 
-def _check_churn(churn: Real, alpha_bar: float, generator: Generators | None, x: Tensor) -> None:
+def _churn(denoise: Denoiser, x: Tensor, times: Times, churn: Real, generator: Rng) -> dict:
+    """What `loop.run` is told so that each step begins at a noisier level: a little way forward in the process."""
     if not 0 <= churn < math.inf:
         raise ValueError(f"churn must be 0, for none, or positive; got {churn}")
-    if churn > 0:
-        check_generators(generator, x)
-        if alpha_bar == 0:
-            raise ValueError("no noise can be added where ᾱ_t = 0: begin at a lower level, or leave out churn")
+    if churn == 0:
+        return {}
+    check_generators(generator, x)
 
+    def before(x_t: Tensor, step: Step) -> tuple[Tensor, Step]:
+        gamma = min(churn / (len(times) - 1), MOST_CHURN)
+        sigma = (step.now.noise / step.now.signal).flatten()[0].item()
+        sigmas = denoise.schedule.karras_sigmas
+        noisier = min((1 + gamma) * sigma, sigmas[sigmas.isfinite()][-1].item())
+        if noisier <= sigma:
+            return x_t, step
+        t = denoise.schedule.level(noisier)
+        now = denoise.schedule.at(t, like=x_t)
+        r, beta = step_between(step.now, now)
+        return r.to(x_t) * x_t + beta.sqrt().to(x_t) * randn_like(x_t, generator), step._replace(t=t, now=now)
 
-def _churned(
-    schedule: NoiseSchedule, x_t: Tensor, t: Real, alpha_bar_t: float, most: Real, generator: Generators | None
-) -> tuple[Tensor, Real, float]:
-    """A little way forward in the process: x at a noisier level, that level, and its ᾱ."""
-    if most == 0:
-        return x_t, t, alpha_bar_t
-    karras_sigma = math.sqrt((1 - alpha_bar_t) / alpha_bar_t)
-    sigmas = schedule.karras_sigmas
-    noisier = min((1 + min(most, MOST_CHURN)) * karras_sigma, sigmas[sigmas.isfinite()][-1].item())
-    if noisier <= karras_sigma:
-        return x_t, t, alpha_bar_t
-    level = schedule.level(noisier)
-    mean, variance = q_transition(schedule, x_t, t, level)
-    return mean + variance.sqrt() * randn_like(x_t, generator), level, 1 / (1 + noisier**2)
+    return {"before": before, "needs_signal": "churn"}

@@ -83,7 +83,8 @@ class CLIP(nn.Module):
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.image_projection = nn.Linear(image_encoder.dim, dim, bias=False)
-        self.text_projection = nn.Linear(text_encoder.config.dim, dim, bias=False)
+        text_dim = text_encoder.config.projection_dim or text_encoder.config.dim
+        self.text_projection = nn.Linear(text_dim, dim, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(math.log(FIRST_SCALE)))
 
     def image_features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:

@@ -1,10 +1,9 @@
-r"""CLIP's text transformer: tokens become vectors, each of which knows the words before it.
+r"""CLIP's text transformer: each token becomes a vector that depends on it and on the tokens before it.
 
     tokens ─ token + position embedding ─ (norm, causal attention, + ─ norm, feed-forward, +) × layers ─ norm ─ states
 
-A picture takes from all of the states, by cross-attention; the state at the end token, the only one that has seen the
-whole prompt, stands for it where a single vector is wanted. The same class is Stable Diffusion 1's text encoder and the
-laptop's: only `TextEncoderConfig` differs.
+Cross-attention reads all states. Where one vector is wanted it is the state at the end token, the only one that depends
+on the whole prompt. Stable Diffusion's text encoder and the laptop's differ in their `TextEncoderConfig` only.
 
 Source: Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021, section 2.4.
 """
@@ -12,17 +11,21 @@ Source: Radford et al., Learning Transferable Visual Models From Natural Languag
 from dataclasses import KW_ONLY, dataclass
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from minidiff.nets.config import Config
+from minidiff.config import Config
+from minidiff.nets.attention import Attention, FeedForward, quick_gelu
+
+__all__ = ["TextBlock", "TextEncoder", "TextEncoderConfig", "quick_gelu"]
 
 
 @dataclass(frozen=True)
 class TextEncoderConfig(Config):
-    """The sizes of a text encoder. `dim` is the width of its states; `end_token` the id that ends a prompt."""
+    """The sizes of a text encoder. `dim` is the width of its states; `end_token` the id that ends a prompt.
+
+    Raises ValueError for sizes that do not make a network, and names the field.
+    """
 
     vocab_size: int
     context_length: int
@@ -31,15 +34,20 @@ class TextEncoderConfig(Config):
     layers: int
     heads: int
     end_token: int
+    activation: str = "quick_gelu"  # of the feed-forward layers; or "gelu"
+    feed_forward_dim: int | None = None  # their width; None: 4 · dim
+    projection_dim: int | None = None  # the width of `TextEncoder.pooled`; None: no projection, dim
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "context_length", "dim", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        self.check_positive(
+            "vocab_size", "context_length", "dim", "layers", "heads", "feed_forward_dim", "projection_dim"
+        )
         if self.dim % self.heads:
             raise ValueError(f"heads must divide dim={self.dim}, got heads={self.heads}")
         if not 0 <= self.end_token < self.vocab_size:
             raise ValueError(f"end_token must be in 0…{self.vocab_size - 1}, got {self.end_token}")
+        if self.activation not in ("quick_gelu", "gelu"):
+            raise ValueError(f"activation must be quick_gelu or gelu, got {self.activation!r}")
 
     @classmethod
     def tiny(cls, vocab_size: int, context_length: int = 16, **overrides) -> "TextEncoderConfig":
@@ -49,63 +57,30 @@ class TextEncoderConfig(Config):
 
     @classmethod
     def stable_diffusion_1(cls) -> "TextEncoderConfig":
-        """The text half of CLIP ViT-L/14, which Stable Diffusion 1 listens to: 123,060,480 parameters."""
+        """Stable Diffusion 1's, the text half of CLIP ViT-L/14: 123,060,480 parameters."""
         return cls(49_408, 77, dim=768, layers=12, heads=12, end_token=49_407)
 
+    @classmethod
+    def stable_diffusion_2(cls) -> "TextEncoderConfig":
+        """Stable Diffusion 2's, 23 of the 24 layers of OpenCLIP ViT-H/14: 340,387,840 parameters."""
+        return cls(49_408, 77, dim=1024, layers=23, heads=16, end_token=49_407, activation="gelu")
 
-def quick_gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    r"""$x\, \sigma(1.702\, x)$, a GELU by way of the logistic function   (`encoder.quick_gelu`)
-
-    CLIP was trained with it: with the exact GELU, up to 0.02 away, its weights give something else.
-    Source: Hendrycks & Gimpel, Gaussian Error Linear Units, 2016, section 2.
-    """
-    return x * torch.sigmoid(1.702 * x)
-
-
-class CausalAttention(nn.Module):
-    """Multi-head self-attention in which each position sees itself and those before it, none after.
-
-    Unlike the U-Net's attention, queries, keys and values have a bias too.
-    """
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
-        self.out = nn.Linear(dim, dim)
-
-    def forward(self, x: Float[Tensor, "b l dim"]) -> Float[Tensor, "b l dim"]:
-        query, key, value = (
-            rearrange(layer(x), "b l (heads d) -> b heads l d", heads=self.heads)
-            for layer in (self.query, self.key, self.value)
-        )
-        heads = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.out(rearrange(heads, "b heads l d -> b l (heads d)"))
-
-
-class FeedForward(nn.Module):
-    """dim -> 4 dim, quick-GELU -> dim, at each position by itself."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(dim, 4 * dim)
-        self.out = nn.Linear(4 * dim, dim)
-
-    def forward(self, x: Float[Tensor, "b l dim"]) -> Float[Tensor, "b l dim"]:
-        return self.out(quick_gelu(self.linear(x)))
+    @classmethod
+    def stable_diffusion_xl(cls) -> tuple["TextEncoderConfig", "TextEncoderConfig"]:
+        """Stable Diffusion XL's two: Stable Diffusion 1's, and OpenCLIP ViT-bigG/14 with 694,659,840 parameters."""
+        sizes = {"dim": 1280, "layers": 32, "heads": 20, "activation": "gelu", "projection_dim": 1280}
+        return cls.stable_diffusion_1(), cls(49_408, 77, end_token=49_407, **sizes)
 
 
 class TextBlock(nn.Module):
-    """Causal attention, then feed-forward: each on a normalised copy, each added to x."""
+    """Causal attention, then feed-forward: each on a normalised copy, each added to x. (b, l, dim) -> (b, l, dim)."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
-        self.norm_self = nn.LayerNorm(dim)
-        self.self_attention = CausalAttention(dim, heads)
-        self.norm_feed_forward = nn.LayerNorm(dim)
-        self.feed_forward = FeedForward(dim)
+        self.norm_self = nn.LayerNorm(config.dim)
+        self.self_attention = Attention(config.dim, config.heads, bias=True, causal=True)
+        self.norm_feed_forward = nn.LayerNorm(config.dim)
+        self.feed_forward = FeedForward(config.dim, config.feed_forward_dim, config.activation)
 
     def forward(self, x: Float[Tensor, "b l dim"]) -> Float[Tensor, "b l dim"]:
         x = x + self.self_attention(self.norm_self(x))
@@ -115,7 +90,8 @@ class TextBlock(nn.Module):
 class TextEncoder(nn.Module):
     """`TextEncoder(config)(tokens)`: a state for each token, (b, l) -> (b, l, dim), after the final norm.
 
-    Raises ValueError for an id that is not in 0 … vocab_size - 1, and for more tokens than context_length.
+    Raises ValueError for an id that is not in 0 … vocab_size - 1, and for more tokens than context_length. The ids are
+    not checked inside torch.compile.
     """
 
     def __init__(self, config: TextEncoderConfig) -> None:
@@ -123,35 +99,51 @@ class TextEncoder(nn.Module):
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.dim)
         self.position_embedding = nn.Embedding(config.context_length, config.dim)
-        self.blocks = nn.ModuleList(TextBlock(config.dim, config.heads) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(TextBlock(config) for _ in range(config.layers))
         self.norm_out = nn.LayerNorm(config.dim)
-        nn.init.normal_(self.token_embedding.weight, std=0.02)  # as CLIP's own: PyTorch would begin with std 1
+        nn.init.normal_(self.token_embedding.weight, std=0.02)  # as CLIP's own; PyTorch's default is std 1
         nn.init.normal_(self.position_embedding.weight, std=0.01)
+        out = config.projection_dim
+        self.projection = None if out is None else nn.Linear(config.dim, out, bias=False)
 
     def forward(self, tokens: Int[Tensor, "b l"]) -> Float[Tensor, "b l dim"]:
+        return self.norm_out(self.states(tokens))
+
+    def states(self, tokens: Int[Tensor, "b l"], skip: int = 0) -> Float[Tensor, "b l dim"]:
+        """The states after all blocks but the last `skip`, without the final norm.
+
+        Stable Diffusion XL reads skip=1 as it is. "Clip skip" k in other programs is `norm_out(states(tokens, k))`.
+        Raises ValueError as `forward` does, and for a skip that is not in 0 … layers.
+        """
+        if not 0 <= skip <= self.config.layers:
+            raise ValueError(f"skip must be in 0…{self.config.layers}, the number of layers, got {skip}")
         self._check(tokens)
         x = self.token_embedding(tokens) + self.position_embedding.weight[: tokens.shape[1]]
-        for block in self.blocks:
+        for block in self.blocks[: self.config.layers - skip]:
             x = block(x)
-        return self.norm_out(x)
+        return x
 
-    def pooled(self, tokens: Int[Tensor, "b l"]) -> Float[Tensor, "b dim"]:
-        """One vector a prompt: the state at its first end token. Those after it are padding, and change nothing.
+    def pooled(self, tokens: Int[Tensor, "b l"]) -> Float[Tensor, "b out_dim"]:
+        """One vector a prompt: the state at its first end token, after the final norm and projection (if any).
 
-        Raises ValueError as `forward` does, and where a prompt has no end token.
+        Tokens after the first end token are padding, and change nothing. Gives (b, dim), or (b, projection_dim).
+        Raises ValueError as `forward` does, and where a prompt has no end token (not checked inside torch.compile).
         """
         is_end = tokens == self.config.end_token
-        if not is_end.any(dim=1).all():
+        if not torch.compiler.is_compiling() and not is_end.any(dim=1).all():
             raise ValueError(
-                f"each row needs an end token, id {self.config.end_token}: the prompt's vector stands there"
+                f"each row needs an end token, id {self.config.end_token}: its state is the prompt's vector"
             )
         first_end = is_end.int().argmax(dim=1)
-        return self(tokens)[torch.arange(len(tokens), device=tokens.device), first_end]
+        pooled = self(tokens)[torch.arange(tokens.shape[0], device=tokens.device), first_end]
+        return pooled if self.projection is None else self.projection(pooled)
 
     def _check(self, tokens: Tensor) -> None:
         length, vocab_size = self.config.context_length, self.config.vocab_size
         if tokens.shape[1] > length:
             raise ValueError(f"at most {length} tokens fit, got {tokens.shape[1]}: cut the prompt, keep its end token")
+        if torch.compiler.is_compiling():
+            return
         if (unknown := tokens[(tokens < 0) | (tokens >= vocab_size)]).numel():
             raise ValueError(
                 f"ids must be in 0…{vocab_size - 1}, got {unknown[0].item()}: is this another tokenizer's?"

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from minidiff.nets import vae as gaussian
+from minidiff.diffusion import gaussians
+from minidiff.nets import vae as latents
 from minidiff.nets.vae import VAE
 
 
@@ -28,9 +29,10 @@ def vae_loss(
     if not kl_weight >= 0:
         raise ValueError(f"kl_weight must be at least 0, got {kl_weight}")
     mean, log_variance = vae.encode(x_0)
-    z = gaussian.sample(mean, log_variance, generator)
+    z = latents.sample(mean, log_variance, generator)
     error = (vae.decode(z) - x_0).square().mean()
-    return error + kl_weight * gaussian.kl(mean, log_variance).mean() / z[0].numel()
+    kl = gaussians.kl(mean, log_variance.exp(), 0, 1)  # of each number of z
+    return error + kl_weight * kl.mean()
 
 
 @torch.no_grad()
@@ -62,5 +64,5 @@ def measure_latent_scale(
     """
     if len(x_0) == 0 or batch_size < 1:
         raise ValueError(f"expected pictures, in batches of at least 1; got {len(x_0)} in batches of {batch_size}")
-    draws = [gaussian.sample(*vae.encode(batch), generator) for batch in x_0.split(batch_size)]
+    draws = [latents.sample(*vae.encode(batch), generator) for batch in x_0.split(batch_size)]
     return 1 / torch.cat(draws).std().item()

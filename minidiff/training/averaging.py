@@ -1,7 +1,7 @@
 """The average of a model's weights over its training, which draws better pictures than the last weights do."""
 
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 
 def ema_decay(decay: float, n: int) -> float:
@@ -13,8 +13,8 @@ def ema_decay(decay: float, n: int) -> float:
 
 
 def ema_update(average: Tensor, current: Tensor, decay: float) -> Tensor:
-    r"""$\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,\theta$   (`training.ema`). Source: Polyak & Juditsky, 1992; Song & Ermon, 2020."""
-    return decay * average + (1 - decay) * current
+    r"""$\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,\theta$, in place   (`training.ema`). Source: Polyak & Juditsky, 1992; Song & Ermon, 2020."""
+    return average.mul_(decay).add_(current, alpha=1 - decay)
 
 
 def average(model: nn.Module, decay: float) -> AveragedModel:
@@ -25,6 +25,8 @@ def average(model: nn.Module, decay: float) -> AveragedModel:
     """
 
     def update(averages: list[Tensor], currents: list[Tensor], n: Tensor) -> None:
-        get_ema_multi_avg_fn(ema_decay(decay, int(n)))(averages, currents, n)  # all weights at once and in place
+        decay_n = ema_decay(decay, int(n))
+        for kept, current in zip(averages, currents, strict=True):
+            ema_update(kept, current, decay_n)
 
     return AveragedModel(model, multi_avg_fn=update)

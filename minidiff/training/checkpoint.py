@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 CHECKPOINT = "checkpoint.safetensors"
+RENAMED = (  # names of weights up to version 0.1.0, and since then
+    (r"(^|\.)transformer\.block\.", r"\1transformer.blocks.0."),
+    (r"(^|\.)feed_forward\.geglu\.linear\.", r"\1feed_forward.linear."),
+    (r"(^|\.)middle\.1\.(query|key|value|out)\.", r"\1middle.1.attention.\2."),
+)
 
 
 def has_checkpoint(folder: str | Path) -> bool:
@@ -46,6 +52,17 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
         raise ValueError(f"there is no {path.name} in {path.parent}") from None
     except Exception as error:
         raise ValueError(f"{path} cannot be read as a safetensors file: {error}") from error
+
+
+def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, with the names of version 0.1.0 replaced by those of now, whatever prefix they have."""
+
+    def now(name: str) -> str:
+        for pattern, replacement in RENAMED:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    return {now(name): tensor for name, tensor in tensors.items()}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -8,23 +8,23 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from minidiff.diffusion.schedules import NoiseSchedule
+from minidiff.diffusion.schedules import Schedule
 
 
 @runtime_checkable
 class Levels(Protocol):
     """How to draw `count` levels t in 1…T of a schedule."""
 
-    def __call__(self, schedule: NoiseSchedule, count: int, generator: torch.Generator) -> Int[Tensor, "count"]: ...
+    def __call__(self, schedule: Schedule, count: int, generator: torch.Generator) -> Int[Tensor, "count"]: ...
 
 
-def uniform(schedule: NoiseSchedule, count: int, generator: torch.Generator) -> Int[Tensor, "count"]:
+def uniform(schedule: Schedule, count: int, generator: torch.Generator) -> Int[Tensor, "count"]:
     """Every level as likely as the others. Source: Ho et al., 2020, algorithm 1."""
     return torch.randint(1, schedule.T + 1, (count,), generator=generator)
 
 
 def logit_normal(
-    schedule: NoiseSchedule, count: int, generator: torch.Generator, *, mean: Real = 0.0, std: Real = 1.0
+    schedule: Schedule, count: int, generator: torch.Generator, *, mean: Real = 0.0, std: Real = 1.0
 ) -> Int[Tensor, "count"]:
     r"""Middle levels more often than the first and the last: t / T, rounded up, is a Gaussian's sigmoid.
 

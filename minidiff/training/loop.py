@@ -92,8 +92,9 @@ class Run:
         checkpoint.write_tensors(folder / "model.safetensors", self.ema.module.state_dict())
 
     def load(self, folder: Path) -> None:
-        """Go on from the checkpoint. Raises ValueError where it was made by another configuration or of another model."""
+        """Go on from the checkpoint, one of version 0.1.0 too. Raises ValueError where it was made by another configuration or of another model."""
         tensors, metadata = checkpoint.read_tensors(folder / checkpoint.CHECKPOINT)
+        tensors = checkpoint.renamed(tensors)
         now = self.config.to_dict()
         then = (
             TrainConfig(steps=now["steps"]).to_dict() | metadata["training"]

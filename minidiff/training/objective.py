@@ -8,14 +8,14 @@ from torch import Tensor
 
 from minidiff.diffusion import losses, prediction
 from minidiff.diffusion.forward import q_sample
-from minidiff.diffusion.noise import randn_like
-from minidiff.diffusion.schedules import NoiseSchedule
+from minidiff.diffusion.schedules import Schedule
+from minidiff.noise import randn_like
 from minidiff.training.levels import Levels, uniform
 
 
 def diffusion_loss(
     model: Callable[..., Tensor],
-    schedule: NoiseSchedule,
+    schedule: Schedule,
     x_0: Float[Tensor, "b *shape"],
     generator: torch.Generator,
     *,
@@ -24,7 +24,7 @@ def diffusion_loss(
     gamma: float | None = None,
     levels: Levels = uniform,
 ) -> Float[Tensor, ""]:
-    r"""$\mathbb E_{t,\varepsilon} \|y - y_\theta(x_t, t)\|^2$ for a batch, t drawn by `levels`, uniform in 1…T; y is ε, x_0 or v.
+    r"""$\mathbb E_{t,\varepsilon} \|y - y_\theta(x_t, t)\|^2$ for a batch, t drawn by `levels`, uniform in 1…T; y is ε, x_0, v or u.
 
     kind as in `losses.simple`; gamma turns min-SNR weights on. Raises ValueError for an unknown prediction type or kind.
     Source: Ho et al., 2020, algorithm 1.

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from minidiff.diffusion import gaussians, losses, oracles, prediction, schedules
+from minidiff.diffusion.prediction import Denoiser
 
 f64 = torch.float64
 SCHEDULE = schedules.linear(20, 0.02, 0.5)
+WITHOUT_BETA = [schedules.flow(20), schedules.flow(20, shift=3), schedules.variance_exploding(20, 0.05, 9.0)]
 
 
 def one(value):
@@ -37,35 +39,35 @@ def test_weights_multiply_each_item(generator):
     assert_close(one_number_each, (weight * (pred - target)[:, 0] ** 2).mean())
 
 
-@given(st.integers(1, 20), st.floats(0.1, 20))
-def test_min_snr_weights_are_one_loss_in_three_dresses(t, gamma):
-    """The same error of x_0, seen as an error of eps or v, must cost the same: min(SNR, γ) times its square."""
+@given(schedule=st.sampled_from([SCHEDULE, *WITHOUT_BETA]), t=st.integers(1, 20), gamma=st.floats(0.1, 20))
+def test_min_snr_weights_are_one_loss_in_four_dresses(schedule, t, gamma):
+    """The same error of x_0, seen as an error of ε, v or u, must cost the same: min(SNR, γ) times its square."""
     x_0, eps, error = one(0.3), one(-0.8), one(0.01)
-    abar = SCHEDULE.alphas_cumprod[t]
-    x_t = abar.sqrt() * x_0 + (1 - abar).sqrt() * eps
-    wrong_eps = prediction.from_x_0(SCHEDULE, x_t, x_0 + error, t).eps
-    wrong = {"x_0": x_0 + error, "eps": wrong_eps, "v": prediction.v(SCHEDULE, x_0 + error, wrong_eps, t)}
-    expected = min((abar / (1 - abar)).item(), gamma) * 0.01**2
-    for kind, value in wrong.items():
-        square = (value - prediction.target(kind, SCHEDULE, x_0, eps, t)).square().item()
-        assert math.isclose(losses.min_snr_weight(SCHEDULE, t, kind, gamma).item() * square, expected, rel_tol=1e-7)
+    x_t = schedule.signal[t] * x_0 + schedule.noise[t] * eps
+    wrong_x_0, wrong_eps = prediction.from_x_0(schedule, x_t, x_0 + error, t)
+    expected = min(schedule.snr[t].item(), gamma) * 0.01**2
+    for kind in prediction.FROM:
+        right = prediction.target(kind, schedule, x_0, eps, t)
+        square = (prediction.target(kind, schedule, wrong_x_0, wrong_eps, t) - right).square().item()
+        made = losses.min_snr_weight(schedule, t, kind, gamma).item() * square
+        assert math.isclose(made, expected, rel_tol=1e-7, abs_tol=1e-18)
 
 
-def test_weights_are_shaped_like_t_and_finite_at_the_end():
-    schedule = SCHEDULE.zero_terminal_snr()
+@pytest.mark.parametrize("schedule", [SCHEDULE.zero_terminal_snr(), schedules.flow(20)], ids=repr)
+def test_weights_are_shaped_like_t_and_finite_at_the_end(schedule):
     assert losses.min_snr_weight(schedule, torch.tensor([1, 20]), "v").shape == (2,)
     assert losses.min_snr_weight(schedule, 20, "eps").item() == 1
-    assert losses.min_snr_weight(schedule, 20, "v").item() == 0
+    assert [losses.min_snr_weight(schedule, 20, kind).item() for kind in ("x_0", "v", "u")] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("t", [2, 9, 20])
 def test_vlb_weight_turns_an_error_of_eps_into_nats(t, generator):
     x_0, error = one(0.4), 0.05
-    exact = lambda x_t, t: prediction.from_eps(SCHEDULE, x_t, prediction.from_x_0(SCHEDULE, x_t, x_0, t).eps + error, t)  # noqa: E731
-    right = lambda x_t, t: prediction.from_x_0(SCHEDULE, x_t, x_0, t)  # noqa: E731
+    right = Denoiser(SCHEDULE, lambda x_t, t: prediction.from_x_0(SCHEDULE, x_t, x_0, t))
+    wrong = Denoiser(SCHEDULE, lambda x_t, t: prediction.from_eps(SCHEDULE, x_t, right(x_t, t).eps + error, t))
     choices = {"variance": "beta", "decoder": "gaussian"}
-    wrong, none = (losses.vlb_terms(SCHEDULE, x_0, denoise, generator, **choices)[0, t] for denoise in (exact, right))
-    assert_close((wrong - none).item(), losses.vlb_weight(SCHEDULE, t).item() * error**2, rtol=1e-9, atol=1e-12)
+    much, none = (losses.vlb_terms(SCHEDULE, x_0, denoise, generator, **choices)[0, t] for denoise in (wrong, right))
+    assert_close((much - none).item(), losses.vlb_weight(SCHEDULE, t).item() * error**2, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("decoder", ["gaussian", "discrete"])
@@ -85,7 +87,7 @@ def test_the_bound_of_the_exact_model_is_tight_for_small_steps(decoder, generato
 
 def test_terms_are_a_prior_a_decoder_and_kls(generator):
     x_0 = torch.rand(3, 1, 2, 2, generator=generator, dtype=f64) - 0.5
-    right = lambda x_t, t: prediction.from_x_0(SCHEDULE, x_t, x_0, t)  # noqa: E731
+    right = Denoiser(SCHEDULE, lambda x_t, t: prediction.from_x_0(SCHEDULE, x_t, x_0, t))
     terms = losses.vlb_terms(SCHEDULE, x_0, right, generator, variance="posterior", decoder="discrete")
     assert terms.shape == (3, 21)
     abar = SCHEDULE.alphas_cumprod[-1]
@@ -101,6 +103,17 @@ def test_a_gaussian_decoder_without_variance_is_infinite(generator):
     assert terms[0, 1] == math.inf
     assert terms[0, 2:].isfinite().all()
     assert losses.gaussian_decoder(one(0.3), one(0.3), one(0.0)) == -math.inf
+
+
+@pytest.mark.parametrize("other", [schedules.linear(20, 0.02, 0.4), *WITHOUT_BETA], ids=repr)
+def test_the_bound_is_that_of_the_denoiser_s_own_schedule(other, generator):
+    """A term of one schedule at x_t of another would be a number that bounds nothing."""
+    choices = {"variance": "beta", "decoder": "gaussian"}
+    zero, single = torch.zeros(1, dtype=f64), torch.ones(1, dtype=f64)
+    with pytest.raises(ValueError, match="different schedules"):
+        losses.vlb_terms(SCHEDULE, one(0.1), oracles.gaussian(other, zero, single), generator, **choices)
+    same = oracles.gaussian(schedules.linear(20, 0.02, 0.5), zero, single)
+    assert losses.vlb_terms(SCHEDULE, one(0.1), same, generator, **choices).isfinite().all()
 
 
 @given(st.floats(-1.5, 1.5), st.floats(1e-3, 1.0))
@@ -124,6 +137,9 @@ def test_the_discrete_decoder_is_exact_in_the_tails(x_0, mean, sigma):
     )
 
 
+EXACT = oracles.gaussian(SCHEDULE, torch.zeros(1, dtype=f64), torch.ones(1, dtype=f64))
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -135,8 +151,9 @@ def test_the_discrete_decoder_is_exact_in_the_tails(x_0, mean, sigma):
         lambda g: losses.min_snr_weight(SCHEDULE, 1, "eps", gamma=0),
         lambda g: losses.vlb_weight(SCHEDULE, 21),
         lambda g: losses.vlb_weight(SCHEDULE.zero_terminal_snr(), 20),
-        lambda g: losses.vlb_terms(SCHEDULE, one(0.1), lambda x, t: None, g, variance="small", decoder="gaussian"),
-        lambda g: losses.vlb_terms(SCHEDULE, one(0.1), lambda x, t: None, g, variance="beta", decoder="cauchy"),
+        lambda g: losses.vlb_terms(SCHEDULE, one(0.1), EXACT, g, variance="small", decoder="gaussian"),
+        lambda g: losses.vlb_terms(SCHEDULE, one(0.1), EXACT, g, variance="beta", decoder="cauchy"),
+        lambda g: losses.vlb_terms(SCHEDULE, one(0.1), EXACT.predict, g, variance="beta", decoder="gaussian"),
         lambda g: losses.discrete_decoder(one(1.1), one(0.0), one(1.0)),
     ],
 )  # fmt: skip

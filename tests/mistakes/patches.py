@@ -16,8 +16,11 @@ class Patch:
 
 
 FORWARD, POSTERIOR, PREDICTION = (f"minidiff/diffusion/{name}.py" for name in ("forward", "posterior", "prediction"))
-SCHEDULES, GAUSSIANS, LOSSES = (f"minidiff/diffusion/{name}.py" for name in ("schedules", "gaussians", "losses"))
-EMBEDDINGS = "minidiff/nets/embeddings.py"
+GAUSSIANS, LOSSES = "minidiff/diffusion/gaussians.py", "minidiff/diffusion/losses.py"
+SCHEDULE, SCHEDULES, FLOW = (
+    f"minidiff/diffusion/schedules/{name}.py" for name in ("schedule", "variance_preserving", "flow")
+)
+EMBEDDINGS, CONDITION, UNET = (f"minidiff/nets/{name}.py" for name in ("embeddings", "condition", "unet"))
 DDPM, DDIM = "minidiff/samplers/ddpm.py", "minidiff/samplers/ddim.py"
 
 CLOSED_FORM = "tests/diffusion/test_forward.py::test_all_steps_one_by_one_give_the_closed_form"
@@ -38,10 +41,10 @@ KL = "tests/diffusion/test_gaussians.py::test_kl_is_its_integral"
 
 def law(case: str, levels: str = "uneven") -> str:
     """The test of one sampler's law; uneven levels mostly see more than even ones."""
-    return f"tests/samplers/test_laws.py::test_a_sampler_draws_from_its_own_exact_law[{case}-{levels}]"
+    return f"tests/samplers/test_laws.py::test_a_sampler_draws_from_its_own_exact_law[{case}-linear-{levels}]"
 
 
-PLMS, DPM, EULER, RUN = (f"minidiff/samplers/{name}.py" for name in ("plms", "dpm_solver", "euler", "run"))
+PLMS, DPM, EULER, LOOP = (f"minidiff/samplers/{name}.py" for name in ("plms", "dpm_solver", "euler", "loop"))
 EDITING = "minidiff/pipelines/editing.py"
 CONVERGENCE = "tests/samplers/test_orders.py::test_the_order_is_that_of_theory"
 POLYNOMIALS = "tests/samplers/test_samplers.py::test_plms_integrates_polynomials_of_sigma_exactly"
@@ -106,10 +109,27 @@ LAB_INVERSE = "tests/data/test_cielab.py::test_the_way_back_is_the_inverse"
 CLIP = "tests/metrics/test_clip_score.py::test_the_nearest_direction_is_the_best_caption"
 INK = "tests/data/test_drawing.py::test_grey_mixes_the_two_by_its_value"
 
+DRESSES = "tests/diffusion/test_losses.py::test_min_snr_weights_are_one_loss_in_four_dresses"
+MIXED = "tests/test_guidance.py::test_denoisers_of_different_schedules_cannot_guide_each_other"
+SHARED = "tests/diffusion/test_schedules.py::test_schedules_that_differ_in_one_number_are_not_shared"
+LOW_PRECISION = "tests/diffusion/test_posterior.py::test_the_posterior_of_low_precision_data_is_rounded_once"
+NEIGHBOURS = "tests/diffusion/test_forward.py::test_between_neighbouring_levels_what_is_kept_is_the_root_of_alpha_and_what_is_added_is_beta"
+VELOCITY = "tests/diffusion/test_prediction.py::test_on_a_flow_u_is_how_fast_x_moves_as_its_noise_grows"
+PASSED_ON = "tests/diffusion/test_prediction.py::test_a_denoiser_passes_a_condition_on_only_where_there_is_one"
+SHIFT = "tests/diffusion/test_schedules.py::test_a_shift_multiplies_the_ratio_of_noise_to_signal"
+BEGIN = "tests/diffusion/test_schedules.py::test_where_the_variance_is_not_kept_a_sampler_begins_with_noise_of_the_level_s_size"
+IN_PLACE = "tests/nets/test_unet.py::test_each_residual_is_added_to_the_skip_of_its_place"
+MIDDLE = "tests/nets/test_unet.py::test_the_last_residual_is_added_to_the_output_of_the_middle"
+AFTER = "tests/nets/test_unet.py::test_the_image_is_concatenated_after_the_channels_of_x_t"
+TIME = "tests/nets/test_unet.py::test_vector_and_labels_are_added_to_the_time_embedding"
+IN_ORDER = "tests/nets/test_condition.py::test_conditions_are_concatenated_in_the_order_given"
+NO_GRADIENT = "tests/samplers/test_samplers.py::test_no_gradient_is_recorded_within_a_step_and_between_steps_the_caller_s_mode_holds"
+HEUN_AT_T = "tests/samplers/test_samplers.py::test_there_heun_takes_euler_s_step_with_one_call"
+NEWEST = "tests/samplers/test_samplers.py::test_of_a_long_history_the_newest_predictions_are_used"
+
 VAE, AUTOENCODING = "minidiff/nets/vae.py", "minidiff/training/autoencoding.py"
 DRAWN = "tests/nets/test_vae.py::test_draws_have_the_mean_and_variance_that_were_asked_for"
 PADDED = "tests/nets/test_vae.py::test_a_pixel_is_seen_from_where_padding_on_the_right_and_at_the_bottom_puts_it"
-VAE_KL = "tests/nets/test_vae.py::test_kl_is_the_sum_over_dimensions_of_the_kl_of_one"
 SCALED = "tests/nets/test_vae.py::test_latents_are_scaled_after_encoding_and_back_before_decoding"
 ROUND_TRIP = "tests/nets/test_vae.py::test_a_round_trip_does_not_feel_the_scale"
 BEGINS = "tests/training/test_autoencoding.py::test_an_autoencoder_begins_with_the_noise_that_was_set"
@@ -117,70 +137,70 @@ PER_NUMBER = "tests/training/test_autoencoding.py::test_the_loss_is_the_error_pe
 ELBO = "tests/training/test_autoencoding.py::test_the_loss_is_the_negative_elbo_of_a_gaussian_decoder"
 
 MISTAKES = [
-    Patch("1: two steps merged with √α_t in front of all noise", FORWARD, "* x_s, beta_t.to(x_s)", "* x_s, (alpha_t * beta_t).to(x_s)", CHAIN),
+    Patch("1: two steps merged with √α_t in front of all noise", FORWARD, "return r.to(x_s) * x_s, beta.to(x_s)", "return r.to(x_s) * x_s, (r**2 * beta).to(x_s)", CHAIN),
     Patch("2: β up to 0.002", SCHEDULES, "beta_T: Real = 0.02)", "beta_T: Real = 0.002)", PUBLISHED),
-    Patch("3: noise added, nothing shrunk", FORWARD, "mean = alpha_t.sqrt().to(x_prev) * x_prev", "mean = x_prev", CLOSED_FORM),
+    Patch("3: noise added, nothing shrunk", FORWARD, "mean = (1 - beta_t).sqrt().to(x_prev) * x_prev", "mean = x_prev", CLOSED_FORM),
     Patch("4: 1/√(2πσ)", GAUSSIANS, "torch.log(2 * math.pi * variance)", "torch.log(2 * math.pi * variance.sqrt())", SCIPY),
-    Patch("5: α_t for ᾱ_t in the closed form", FORWARD, "alpha_bar_t = schedule.at(t, like=x_0).alpha_bar_t\n    mean", "alpha_bar_t = schedule.at(t, like=x_0).alpha_t\n    mean", CLOSED_FORM),
-    Patch("5: 1 - ᾱ_t without the root", FORWARD, "(1 - alpha_bar_t).sqrt().to(x_0) * eps", "(1 - alpha_bar_t).to(x_0) * eps", DRAWS),
+    Patch("5: α_t for ᾱ_t in the closed form", FORWARD, "    signal, noise = schedule.at(t, like=x_0)\n    return signal.to(x_0) * x_0, (noise**2).to(x_0)", "    signal = (1 - schedule.beta(t, like=x_0)).sqrt()\n    return signal.to(x_0) * x_0, (1 - signal**2).to(x_0)", CLOSED_FORM),
+    Patch("5: 1 - ᾱ_t without the root", FORWARD, "noise.to(x_0) * eps", "(noise**2).to(x_0) * eps", DRAWS),
     Patch("5: ᾱ as the product of β", SCHEDULES, "(1 - betas).cumprod(0)", "betas.cumprod(0)", PRODUCT),
     Patch("5: ᾱ as 1 - Σβ", SCHEDULES, "(1 - betas).cumprod(0)", "1 - betas.cumsum(0)", PRODUCT),
-    Patch("6: the two weights swapped", POSTERIOR, "return weight_0, weight_t, variance", "return weight_t, weight_0, variance", GRID),
-    Patch("6: √ᾱ_t for √α_t", POSTERIOR, "weight_t = alpha_t**0.5", "weight_t = alpha_bar_t**0.5", GRID),
-    Patch("6: √ᾱ_t for √ᾱ_{t-1}", POSTERIOR, "weight_0 = alpha_bar_prev**0.5", "weight_0 = alpha_bar_t**0.5", GRID),
-    Patch("6: β̃ inverted", POSTERIOR, "variance = (1 - alpha_bar_prev) / (1 - alpha_bar_t) * beta_t", "variance = (1 - alpha_bar_t) / (1 - alpha_bar_prev) * beta_t", GRID),
-    Patch("6: β_t not divided by the root in the ε form", POSTERIOR, "(beta_t / (1 - alpha_bar_t).sqrt())", "(beta_t / (1 - alpha_bar_t))", EPS_FORM),
-    Patch("7: noise in the last step too", DDPM, "if s == 0:", "if s < 0:", law("ddpm, beta", "ten")),
+    Patch("6: the two weights swapped", POSTERIOR, "weight_0.to(x_t) * x_0 + weight_t.to(x_t) * x_t", "weight_t.to(x_t) * x_0 + weight_0.to(x_t) * x_t", GRID),
+    Patch("6: √ᾱ_t for √α_t", POSTERIOR, "weight_t = r *", "weight_t = now.signal *", GRID),
+    Patch("6: √ᾱ_t for √ᾱ_{t-1}", POSTERIOR, "weight_0 = next.signal *", "weight_0 = now.signal *", GRID),
+    Patch("6: β̃ inverted", POSTERIOR, "variance = next.noise**2 / now.noise**2 * beta", "variance = now.noise**2 / next.noise**2 * beta", GRID),
+    Patch("6: β_t not divided by the root in the ε form", POSTERIOR, "(beta_t / noise)", "(beta_t / noise**2)", EPS_FORM),
+    Patch("7: noise in the last step too", LOOP, "if stochastic and s > 0 else", "if stochastic else", law("ddpm, beta", "ten")),
     Patch("8: T never trained", "minidiff/training/levels.py", "randint(1, schedule.T + 1,", "randint(1, schedule.T,", LEVELS),
     Patch("8: t = 0 trained", "minidiff/training/levels.py", "randint(1, schedule.T + 1,", "randint(0, schedule.T + 1,", LEVELS),
-    Patch("9: x̂_0 divided by ᾱ_t", PREDICTION, "(x_t - noise * value) / signal, value)", "(x_t - noise * value) / signal**2, value)", BOTH_ENDS),
-    Patch("9: v with its sign flipped", PREDICTION, "signal * eps - noise * x_0", "signal * x_0 - noise * eps", ROTATION),
-    Patch("9: x̂_0 from v with its sign flipped", PREDICTION, "signal * x_t - noise * value", "signal * x_t + noise * value", BOTH_ENDS),
+    Patch("9: x̂_0 divided by ᾱ_t", PREDICTION, "(x_t - noise.to(x_t) * value) / signal.to(x_t), value)", "(x_t - noise.to(x_t) * value) / signal.to(x_t) ** 2, value)", BOTH_ENDS),
+    Patch("9: v with its sign flipped", PREDICTION, "signal.to(x_0) * eps - noise.to(x_0) * x_0", "signal.to(x_0) * x_0 - noise.to(x_0) * eps", ROTATION),
+    Patch("9: x̂_0 from v with its sign flipped", PREDICTION, "to_signal * x_t - to_noise * value", "to_signal * x_t + to_noise * value", BOTH_ENDS),
     Patch("9: the score with its sign flipped", PREDICTION, "return -eps / ", "return eps / ", SCORE),
-    Patch("9: the score without the root", PREDICTION, "return -eps / noise", "return -eps / noise**2", SCORE),
+    Patch("9: the score without the root", PREDICTION, "noisy=True).noise.to(eps)", "noisy=True).noise.to(eps) ** 2", SCORE),
     Patch("11: cos for cos²", SCHEDULES, "* math.pi / 2) ** 2, beta_max)", "* math.pi / 2), beta_max)", COSINE),
     Patch("11: no offset", SCHEDULES, "s: Real = 0.008", "s: Real = 0.0", COSINE),
     Patch("11: no cap", SCHEDULES, ".clamp(max=beta_max))", ".clamp(max=1))", COSINE),
     Patch("12: even in β, not in √β", SCHEDULES, "torch.linspace(beta_1**0.5, beta_T**0.5, T, dtype=torch.float64) ** 2", "torch.linspace(beta_1, beta_T, T, dtype=torch.float64)", PUBLISHED),
-    Patch("13: σ² left out of the direction", DDIM, "max(0, 1 - alpha_bar_s - sigma_t_squared)", "1 - alpha_bar_s", law("ddim, half")),
-    Patch("13: t - 1 for the neighbour", DDIM, "alpha_bar_t, alpha_bar_s = alpha_bar[t], alpha_bar[s]", "alpha_bar_t, alpha_bar_s = alpha_bar[t], float(schedule.alphas_cumprod[t - 1])", law("ddim")),
-    Patch("13: σ with its ratio inverted", DDIM, "eta**2 * (1 - alpha_bar_s) / (1 - alpha_bar_t)", "eta**2 * (1 - alpha_bar_t) / max(1 - alpha_bar_s, 1e-9)", law("ddim, half")),
-    Patch("13: σ for σ²", DDIM, "math.sqrt(sigma_t_squared) * randn_like", "sigma_t_squared * randn_like", law("ddim, half")),
-    Patch("14: a history of zeros", PLMS, "deque((said.eps for _, said in history), maxlen=4)", "deque([0 * x] * 3, maxlen=4)", POLYNOMIALS),
-    Patch("14: the oldest answer weighed as the newest", PLMS, "reversed(recent)", "recent", POLYNOMIALS),
-    Patch("14: no past kept", PLMS, "maxlen=4", "maxlen=1", POLYNOMIALS),
+    Patch("13: σ² left out of the direction", DDIM, "(next.noise**2 - sigma_t**2).clamp(min=0).sqrt()", "next.noise", law("ddim, half")),
+    Patch("13: t - 1 for the neighbour", LOOP, "step = Step(t, s, scales[t], scales[s],", "step = Step(t, s, scales[t], denoise.schedule.at(t - 1, like=x_t),", law("ddim")),
+    Patch("13: σ with its ratio inverted", DDIM, "eta * (next.noise / now.noise)", "eta * (now.noise / next.noise.clamp(min=1e-9))", law("ddim, half")),
+    Patch("13: σ² for σ", DDIM, "sigma_t.to(x_t) * z", "(sigma_t**2).to(x_t) * z", law("ddim, half")),
+    Patch("14: a history of zeros", PLMS, "        if step.past:\n            return plms_step(x_t, [prediction.eps, *(said.eps for _, said in step.past)],", "        if True:\n            return plms_step(x_t, [prediction.eps, *(said.eps for _, said in step.past), *[0 * x_t] * (3 - len(step.past))],", POLYNOMIALS),
+    Patch("14: the oldest prediction weighed as the newest", PLMS, "*(said.eps for _, said in step.past)]", "*(said.eps for _, said in step.past)][::-1]", POLYNOMIALS),
+    Patch("14: no past kept", PLMS, '"memory": 3', '"memory": 0', POLYNOMIALS),
     Patch("14: a wrong weight", PLMS, "(55 / 24, -59 / 24, 37 / 24, -9 / 24)", "(55 / 24, -59 / 24, 36 / 24, -8 / 24)", POLYNOMIALS),
     Patch("DPM-Solver++: the ratio of its steps inverted", DPM, "h / (2 * last_h)", "last_h / (2 * h)", law("dpm_solver_pp, sde")),
-    Patch("DPM-Solver++: extrapolated to the step's end, not to its middle", DPM, "h / (2 * last_h)", "h / last_h", f"{CONVERGENCE}[dpm_solver_pp-gaussian]"),
-    Patch("DPM-Solver++: extrapolated backwards", DPM, "(x_0 - last_x_0)", "(last_x_0 - x_0)", f"{CONVERGENCE}[dpm_solver_pp-gaussian]"),
-    Patch("DPM-Solver++: second order into σ = 0", DPM, "before is not None and s > 0", "before is not None", law("dpm_solver_pp, sde")),
-    Patch("DPM-Solver++: log SNR for half of it", DPM, "return 0.5 * math.log", "return math.log", f"{CONVERGENCE}[dpm_solver_pp-gaussian]"),
-    Patch("SDE: the noise of one h, not of two", DPM, "(1 - alpha_bar[s]) * (1 - shrink**2)) * randn", "(1 - alpha_bar[s]) * (1 - shrink)) * randn", law("dpm_solver_pp, sde")),
-    Patch("SDE: noise added, x_t not shrunk for it", DPM, "keep * shrink * x_t", "keep * x_t", law("dpm_solver_pp, sde")),
-    Patch("ancestral: r² for r", EULER, "math.sqrt(r_squared) * eps", "r_squared * eps", law("euler_ancestral")),
-    Patch("ancestral: noise up to σ̂_t, not to σ̂_s", EULER, "alpha_bar[t] * (1 - alpha_bar[s]) / (alpha_bar[s] * (1 - alpha_bar[t]))", "0.0", law("euler_ancestral")),
-    Patch("Heun: slopes added, not averaged", EULER, "x_s + 0.5 * (noise", "x_s + (noise", f"{CONVERGENCE}[heun-gaussian]"),
-    Patch("Heun: the second slope asked for at the level that was left", EULER, "turn = denoise(x_s, s).eps", "turn = denoise(x_s, t).eps", f"{CONVERGENCE}[heun-gaussian]"),
-    Patch("Heun: asked about noise where there is none", EULER, "        if s == 0:\n            return x_s, x_0\n        turn", "        turn", law("heun, churned")),
-    Patch("churn: the variance added as a standard deviation", EULER, "variance.sqrt() * randn_like(x_t, generator), level", "variance * randn_like(x_t, generator), level", law("euler, churned")),
-    Patch("churn: the denoiser not told of it", EULER, "x_t, t, _ = _churned", "x_t, _, _ = _churned", law("euler, churned")),
-    Patch("inversion: the network asked at t = 0", DDIM, "s if s > 0 else t)", "s)", THERE_AND_BACK),
+    Patch("DPM-Solver++: extrapolated to the step's end, not to its middle", DPM, "h / (2 * last_h)", "h / last_h", f"{CONVERGENCE}[dpm_solver_pp-schedule0-gaussian]"),
+    Patch("DPM-Solver++: extrapolated backwards", DPM, "(prediction.x_0 - said.x_0)", "(said.x_0 - prediction.x_0)", f"{CONVERGENCE}[dpm_solver_pp-schedule0-gaussian]"),
+    Patch("DPM-Solver++: second order into σ = 0", DPM, "h.isinf() | last_h.isinf(), 0,", "last_h.isinf(), 0,", law("dpm_solver_pp, sde")),
+    Patch("DPM-Solver++: e^-2h for e^-h", DPM, "return (now.signal / now.noise) * (next.noise / next.signal)", "return ((now.signal / now.noise) * (next.noise / next.signal)) ** 2", f"{CONVERGENCE}[dpm_solver_pp-schedule0-gaussian]"),
+    Patch("SDE: the noise of one h, not of two", DPM, "(next.noise * (1 - shrink**2).sqrt())", "(next.noise * (1 - shrink).sqrt())", law("dpm_solver_pp, sde")),
+    Patch("SDE: noise added, x_t not shrunk for it", DPM, "(keep * shrink).to(x_t) * x_t", "keep.to(x_t) * x_t", law("dpm_solver_pp, sde")),
+    Patch("ancestral: r² for r", EULER, "noise = r.to(x_t) * prediction.eps", "noise = (r**2).to(x_t) * prediction.eps", law("euler_ancestral")),
+    Patch("ancestral: noise up to σ̂_t, not to σ̂_s", EULER, "    noise = r.to(x_t) * prediction.eps", "    r = 0 * r\n    noise = r.to(x_t) * prediction.eps", law("euler_ancestral")),
+    Patch("Heun: slopes added, not averaged", EULER, "now.noise / now.signal) / 2", "now.noise / now.signal)", f"{CONVERGENCE}[heun-schedule0-gaussian]"),
+    Patch("Heun: the second slope asked for at the level that was left", EULER, "denoise(x_s, step.s)", "denoise(x_s, step.t)", f"{CONVERGENCE}[heun-schedule0-gaussian]"),
+    Patch("Heun: asked about noise where there is none", EULER, "if step.s == 0 or (step", "if (step", law("heun, churned")),
+    Patch("churn: the variance added as a standard deviation", EULER, "beta.sqrt().to(x_t) * randn_like", "beta.to(x_t) * randn_like", law("euler, churned")),
+    Patch("churn: the denoiser not told of it", EULER, "step._replace(t=t, now=now)", "step._replace(now=now)", law("euler, churned")),
+    Patch("inversion: the network asked at t = 0", DDIM, "        if s > 0:\n            return denoise(x_s, s)", "        if s >= 0:\n            return denoise(x_s, s)", THERE_AND_BACK),
     Patch("20: the mask inverted", EDITING, "free * z_s + (1 - free) * known", "(1 - free) * z_s + free * known", CLEAN),
-    Patch("20: the known part noised to the level that was left", RUN, "x = constrain(x, s)", "x = constrain(x, t)", CONSTRAINT),
+    Patch("20: the known part noised to the level that was left", LOOP, "x_t = constrain(x_t, s)", "x_t = constrain(x_t, t)", CONSTRAINT),
     Patch("20: the known part without noise", EDITING, "known = q_sample(self.schedule, z_0, s, randn_like(z_0, plan.generators)) if s > 0 else z_0", "known = z_0", JUST_REACHED),
     Patch("20: the known part left noisy at the end", EDITING, "q_sample(self.schedule, z_0, s, randn_like(z_0, plan.generators)) if s > 0 else z_0", "q_sample(self.schedule, z_0, max(s, 1), randn_like(z_0, plan.generators))", CLEAN),
     Patch("20: what the mask hides is encoded too", EDITING, "self._encoded(_covered(images.cpu(), repaint), plan)", "self._encoded(images, plan)", HIDDEN),
-    Patch("20: no paste-back", EDITING, "paste: bool = True", "paste: bool = False", f"{MARKED}[ddim]"),
+    Patch("20: no paste-back", EDITING, "paste: bool = True", "paste: bool = False", f"{MARKED}[small_model-ddim]"),
     Patch("20: a latent kept where any of its pixels is", EDITING, "free = F.max_pool2d(repaint, self.vae.config.factor)", "free = 1 - F.max_pool2d(1 - repaint, self.vae.config.factor)", ALL_OF_ITS_PIXELS),
-    Patch("image to image: begun one level off", EDITING, "plan.times[-taken - 1 :]", "plan.times[-taken:]", f"{FIRST_LEVEL}[0.5-5]"),
-    Patch("image to image: noised to T, begun below", EDITING, "q_sample(self.schedule, z_0, plan.times[0],", "q_sample(self.schedule, z_0, self.schedule.T,", f"{FIRST_LEVEL}[0.5-5]"),
-    Patch("image to image: a small strength takes no step", EDITING, "max(1, round(", "max(0, round(", f"{FIRST_LEVEL}[1e-06-1]"),
+    Patch("image to image: begun one level off", EDITING, "plan.times[-taken - 1 :]", "plan.times[-taken:]", f"{FIRST_LEVEL}[small_model-0.5-5]"),
+    Patch("image to image: noised to T, begun below", EDITING, "q_sample(self.schedule, z_0, plan.times[0],", "q_sample(self.schedule, z_0, self.schedule.T,", f"{FIRST_LEVEL}[small_model-0.5-5]"),
+    Patch("image to image: a small strength takes no step", EDITING, "max(1, round(", "max(0, round(", f"{FIRST_LEVEL}[small_model-1e-06-1]"),
     Patch("resampling: back up without noise", EDITING, "z_t = mean + variance.sqrt() * randn_like(mean, plan.generators)", "z_t = mean", BACK_UP),
     Patch("between seeds: a straight line through noise", EDITING, "angle.cos() * one + angle.sin() * other", "(1 - angle * 2 / pi) * one + angle * 2 / pi * other", STANDARD),
     Patch("17: DDPM's frequencies for Stable Diffusion's", EMBEDDINGS, "dtype=torch.float32) / half)", "dtype=torch.float32) / (half - 1))", SINUSOIDS),
     Patch("17: sines first", EMBEDDINGS, "torch.cat([angles.cos(), angles.sin()], dim=-1)", "torch.cat([angles.sin(), angles.cos()], dim=-1)", SINUSOIDS),
-    Patch("22: EMA decay swapped", "minidiff/training/averaging.py", "get_ema_multi_avg_fn(ema_decay(decay, int(n)))", "get_ema_multi_avg_fn(1 - ema_decay(decay, int(n)))", AVERAGE),
-    Patch("22: EMA decay swapped in the formula", "minidiff/training/averaging.py", "decay * average + (1 - decay) * current", "(1 - decay) * average + decay * current", EMA),
+    Patch("22: EMA decay swapped", "minidiff/training/averaging.py", "decay_n = ema_decay(decay, int(n))", "decay_n = 1 - ema_decay(decay, int(n))", AVERAGE),
+    Patch("22: EMA decay swapped in the formula", "minidiff/training/averaging.py", "average.mul_(decay).add_(current, alpha=1 - decay)", "average.mul_(1 - decay).add_(current, alpha=decay)", EMA),
     Patch("22: buffers averaged", "minidiff/training/averaging.py", "multi_avg_fn=update)", "multi_avg_fn=update, use_buffers=True)", BUFFERS),
     Patch("22: pictures in [0, 1]", "minidiff/data/digits.py", ".float() / 127.5 - 1,", ".float() / 255,", DIGITS),
     Patch("8: t / T rounded down", "minidiff/training/levels.py", "fraction).ceil()", "fraction).floor()", LOGIT_NORMAL),
@@ -189,29 +209,29 @@ MISTAKES = [
     Patch("a part's share of the rate forgotten", "minidiff/training/loop.py", 'group["share"] * learning_rate(self.config, step)', "learning_rate(self.config, step)", SHARE),
     Patch("22: eval() forgotten", "minidiff/training/loop.py", "return run.ema.module.eval()", "return run.ema.module.train()", WATCH),
     Patch("15: s ε_c + (s - 1) ε_∅", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "s * eps_cond + (s - 1) * eps_null)", FREE),
-    Patch("15: the halves swapped", GUIDANCE, "torch.cat([null_context, context])", "torch.cat([context, null_context])", FREE),
+    Patch("15: the halves swapped", GUIDANCE, "Condition.cat(null_condition, condition)\n", "Condition.cat(condition, null_condition)\n", FREE),
     Patch("15: guided towards the worse network", GUIDANCE, "eps_worse + s * (eps - eps_worse)", "eps + s * (eps_worse - eps)", AUTO),
     Patch("15: s taken for w = s - 1", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "eps_cond + s * (eps_cond - eps_null))", FREE),
     Patch("15: ε̂ guided, x̂_0 forgotten", GUIDANCE, "Prediction(x_0_null + s * (x_0_cond - x_0_null),", "Prediction(x_0_cond,", LINE),
     Patch("15: two calls' worth of work at scale 1", GUIDANCE, "if off:", "if False:", CALLS),
-    Patch("15: the classifier's gradient added to ε̂", GUIDANCE, "eps - to_eps.to(x_t) * lean", "eps + to_eps.to(x_t) * lean", BAYES_G),
-    Patch("15: the score's root left out", GUIDANCE, "(1 - alpha_bar_t).sqrt()\n", "(1 - alpha_bar_t)\n", BAYES_G),
-    Patch("15: ε̂ guided by the classifier, x̂_0 not", GUIDANCE, "x_0 + to_x_0.to(x_t) * lean", "x_0", BAYES_G),
+    Patch("15: the classifier's gradient added to ε̂", GUIDANCE, "eps - noise.to(x_t) * lean", "eps + noise.to(x_t) * lean", BAYES_G),
+    Patch("15: the score's root left out", GUIDANCE, "eps - noise.to(x_t) * lean", "eps - (noise**2).to(x_t) * lean", BAYES_G),
+    Patch("15: ε̂ guided by the classifier, x̂_0 not", GUIDANCE, "x_0 + (noise**2 / signal).to(x_t) * lean", "x_0", BAYES_G),
     Patch("15: gradients left off in a sampler", GUIDANCE, "torch.inference_mode(False), torch.enable_grad()", "torch.set_grad_enabled(torch.is_grad_enabled())", SAMPLED),
     Patch("15: gradients turned on, inference mode left on", GUIDANCE, "torch.inference_mode(False), torch.enable_grad()", "torch.enable_grad()", MODES),
     Patch("15: the mean over the batch differentiated", GUIDANCE, "torch.autograd.grad(answer.sum(), leaf)", "torch.autograd.grad(answer.mean(), leaf)", ITEMS),
     Patch("15: one coin for the whole batch", CONDITIONER, "torch.rand(len(tokens), 1, generator=generator)", "torch.rand(1, 1, generator=generator)", DROPS),
     Patch("15: tokens dropped, not prompts", CONDITIONER, "torch.rand(len(tokens), 1, generator=generator)", "torch.rand(tokens.shape, generator=generator)", WHOLE),
     Patch("15: kept with the probability of dropping", CONDITIONER, "generator=generator) < probability", "generator=generator) > probability", DROPS),
-    Patch("15: no prompt taken for a context of zeros", CONDITIONER, 'return self([""]).expand(count, -1, -1)', 'return 0 * self([""]).expand(count, -1, -1)', NULLS),
+    Patch("15: no prompt taken for a context of zeros", CONDITIONER, "tensor.expand(count, -1, -1)", "0 * tensor.expand(count, -1, -1)", NULLS),
     Patch("16: softmax over the queries", ATTENTION, "return scores.softmax(dim=-1)", "return scores.softmax(dim=-2)", SOFTMAX),
     Patch("16: d for √d", ATTENTION, "query.shape[-1] ** 0.5", "query.shape[-1]", SOFTMAX),
     Patch("16: no √d", ATTENTION, "scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5", "scores = query @ key.transpose(-1, -2)", SOFTMAX),
-    Patch("16: √ of all channels for √ of one head's", ATTENTION, "scaled_dot_product_attention(query, key, value)", "scaled_dot_product_attention(query, key, value, scale=x.shape[-1] ** -0.5)", HEADS),
-    Patch("text: no causal mask", ENCODER, "is_causal=True", "is_causal=False", CAUSAL),
+    Patch("16: √ of all channels for √ of one head's", ATTENTION, "(query, key, value, is_causal=self.causal)", "(query, key, value, is_causal=self.causal, scale=x.shape[-1] ** -0.5)", HEADS),
+    Patch("text: no causal mask", ENCODER, "causal=True", "causal=False", CAUSAL),
     Patch("text: the last state for the one at the end token", ENCODER, "is_end.int().argmax(dim=1)", "is_end.int().sum(dim=1) * 0 + tokens.shape[1] - 1", POOLED),
     Patch("text: no positions", ENCODER, " + self.position_embedding.weight[: tokens.shape[1]]", "", ORDER),
-    Patch("text: the exact GELU with CLIP's weights", ENCODER, "return x * torch.sigmoid(1.702 * x)", "return F.gelu(x)", QUICK_GELU),
+    Patch("text: the exact GELU with CLIP's weights", ATTENTION, "return x * torch.sigmoid(1.702 * x)", "return F.gelu(x)", QUICK_GELU),
     Patch("contrastive: captions of one meaning as negatives", CONTRASTIVE, "(meaning[:, None] == meaning[None, :]).to(logits)", "torch.eye(len(meaning)).to(logits)", POSITIVES),
     Patch("contrastive: a target that sums to more than 1", CONTRASTIVE, "target = same / same.sum(dim=1, keepdim=True)", "target = same", POSITIVES),
     Patch("contrastive: pictures ask, captions do not", CONTRASTIVE, "(F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2", "F.cross_entropy(logits, target)", POSITIVES),
@@ -231,12 +251,11 @@ MISTAKES = [
     Patch("22: emoji in [0, 1]", "minidiff/data/emoji.py", ".float() / 127.5 - 1, captions", ".float() / 255, captions", EMOJI),
     Patch("22: a grey value in [-1, 1] taken for an opacity", "minidiff/data/drawing.py", "(digit_image[0] + 1) / 2", "digit_image[0]", INK),
     Patch("the best picture of a caption for the best caption of a picture", "minidiff/metrics/clip_score.py", ".argmax(dim=1)", ".argmax(dim=0)", CLIP),
-    Patch("10: log-variance exponentiated without ½", VAE, "mean + (0.5 * log_variance).exp() * eps", "mean + log_variance.exp() * eps", DRAWN),
-    Patch("10: log-variance taken for a standard deviation", VAE, "mean + (0.5 * log_variance).exp() * eps", "mean + log_variance * eps", DRAWN),
-    Patch("10: a standard deviation for the variance in the KL", VAE, "(mean**2 + log_variance.exp() -", "(mean**2 + (0.5 * log_variance).exp() -", VAE_KL),
-    Patch("18: no ½ in the KL", VAE, "return 0.5 * (mean**2", "return (mean**2", VAE_KL),
-    Patch("18: KL averaged over dimensions", VAE, ".flatten(1).sum(dim=1)", ".flatten(1).mean(dim=1)", VAE_KL),
-    Patch("18: log-variance used as σ", VAE, "(mean**2 + log_variance.exp() - log_variance - 1)", "(mean**2 + log_variance**2 - 2 * log_variance.abs().log() - 1)", VAE_KL),
+    Patch("10: log-variance exponentiated without ½", VAE, "mean + (0.5 * log_variance).exp() * randn_like", "mean + log_variance.exp() * randn_like", DRAWN),
+    Patch("10: log-variance taken for a standard deviation", VAE, "mean + (0.5 * log_variance).exp() * randn_like", "mean + log_variance * randn_like", DRAWN),
+    Patch("10: a standard deviation for the variance in the KL", AUTOENCODING, "log_variance.exp(), 0, 1)", "(0.5 * log_variance).exp(), 0, 1)", PER_NUMBER),
+    Patch("18: no ½ in the KL", GAUSSIANS, "return 0.5 * (torch.log(variance_2", "return (torch.log(variance_2", KL),
+    Patch("18: log-variance used as σ", AUTOENCODING, "log_variance.exp(), 0, 1)", "log_variance**2, 0, 1)", PER_NUMBER),
     Patch("19: scale forgotten after encoding", VAE, "return self.config.latent_scale * z", "return z", ROUND_TRIP),
     Patch("19: scale forgotten before decoding", VAE, "self.decode(z / self.config.latent_scale)", "self.decode(z)", ROUND_TRIP),
     Patch("19: multiplied on both sides", VAE, "z / self.config.latent_scale", "z * self.config.latent_scale", SCALED),
@@ -245,36 +264,59 @@ MISTAKES = [
     Patch("a recipe's initial noise forgotten", "minidiff/pipelines/stages.py", "if recipe.initial_noise is not None:", "if False:", RECIPE_NOISE),
     Patch("VAE: padded on all sides before the stride", "minidiff/nets/blocks.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 1, 1, 1))", PADDED),
     Patch("VAE: padded on the left and at the top", "minidiff/nets/blocks.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", PADDED),
-    Patch("VAE: KL summed where the error is averaged", AUTOENCODING, ".mean() / z[0].numel()", ".mean()", PER_NUMBER),
+    Patch("VAE: KL summed where the error is averaged", AUTOENCODING, "kl_weight * kl.mean()", "kl_weight * kl.flatten(1).sum(dim=1).mean()", PER_NUMBER),
+    Patch("two schedules mixed", GUIDANCE, "Denoiser(shared(denoise.schedule, worse.schedule), guided)", "Denoiser(denoise.schedule, guided)", MIXED),
+    Patch("two schedules taken for one because T is the same", SCHEDULE, "torch.equal(first.signal, other.signal) and torch.equal(first.noise, other.noise)", "first.T == other.T", SHARED),
+    Patch("β in bfloat16", FORWARD, "beta = upper.noise**2 - r**2 * lower.noise**2", "beta = (upper.noise.bfloat16() ** 2 - r.bfloat16() ** 2 * lower.noise.bfloat16() ** 2).double()", LOW_PRECISION),
+    Patch("β in float32", FORWARD, "beta = upper.noise**2 - r**2 * lower.noise**2", "beta = (upper.noise.float() ** 2 - r.float() ** 2 * lower.noise.float() ** 2).double()", NEIGHBOURS),
+    Patch("u with its sign flipped", PREDICTION, "return eps - x_0", "return x_0 - eps", VELOCITY),
+    Patch("x̂_0 from u with its sign flipped", PREDICTION, "(x_t - noise.to(x_t) * value) / whole", "(x_t + noise.to(x_t) * value) / whole", BOTH_ENDS),
+    Patch("v divided by nothing where the variance is not kept", PREDICTION, "size = signal**2 + noise**2", "size = torch.ones_like(signal)", BOTH_ENDS),
+    Patch("a condition dropped on the way to the network", PREDICTION, "self.predict(x_t, t) if condition is None else self.predict(x_t, t, condition)", "self.predict(x_t, t)", PASSED_ON),
+    Patch("min-SNR: an error of u weighed as one of x_0", LOSSES, '"u": snr.clamp(max=gamma) * noise**2 / (signal + noise) ** 2', '"u": snr.clamp(max=gamma)', DRESSES),
+    Patch("the shift on the side of the data", FLOW, "return Scales((1 - u) / whole, shift * u / whole)", "whole = shift * (1 - u) + u\n    return Scales(shift * (1 - u) / whole, u / whole)", SHIFT),
+    Patch("an unscaled start below T", SCHEDULE, "return self.at(t, like=torch.zeros(1)).noise.item()", "return 1.0", BEGIN),
+    Patch("residuals added to the wrong skip", UNET, "zip(self.skips, residuals.skips, strict=True)", "zip(self.skips, (*residuals.skips[1:], residuals.skips[0]), strict=True)", IN_PLACE),
+    Patch("the middle's residual forgotten", UNET, "self.middle + residuals.middle)", "self.middle)", MIDDLE),
+    Patch("the mask before the latents", UNET, "torch.cat([x_t, condition.image], dim=1)", "torch.cat([condition.image, x_t], dim=1)", AFTER),
+    Patch("the vector in place of the time", UNET, "time = time + self.vector_embedding(condition.vector)", "time = self.vector_embedding(condition.vector)", TIME),
+    Patch("conditions concatenated in the wrong order", CONDITION, "for condition in (first, *others)]", "for condition in (*others, first)]", IN_ORDER),
+    Patch("gradients recorded while sampling", LOOP, "with torch.no_grad():", "with torch.enable_grad():", NO_GRADIENT),
+    Patch("Heun's mean of slopes over an infinite step", EULER, "if step.s == 0 or (step.now.signal == 0).any():", "if step.s == 0:", HEUN_AT_T),
+    Patch("of a long history the oldest predictions kept", LOOP, "past.extendleft((scales[level], said) for level, said in history)", "past.extend((scales[level], said) for level, said in history[::-1][-memory:])", NEWEST),
 ]  # fmt: skip
 
 EQUIVALENTS = [
-    Patch("the variance of a step written as 1 - α", FORWARD, "variance = beta_t.to(x_prev)", "variance = (1 - alpha_t).to(x_prev)", CLOSED_FORM),
+    Patch("the variance of a step as what is missing to 1", FORWARD, "variance = beta_t.to(x_prev)", "variance = (1 - (1 - beta_t)).to(x_prev)", CLOSED_FORM),
     Patch("ᾱ as the exponential of a sum of logarithms", SCHEDULES, "(1 - betas).cumprod(0)", "torch.log1p(-betas).cumsum(0).exp()", PRODUCT),
     Patch("cos² by the half-angle formula", SCHEDULES, "torch.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2", "(1 + torch.cos((t / T + s) / (1 + s) * math.pi)) / 2", COSINE),
-    Patch("the ε form by way of x_0", POSTERIOR, "return (x_t - (beta_t / (1 - alpha_bar_t).sqrt()).to(x_t) * eps) / alpha_t.sqrt().to(x_t)", "return q_posterior(schedule, (x_t - (1 - alpha_bar_t).sqrt().to(x_t) * eps) / alpha_bar_t.sqrt().to(x_t), x_t, t)[0]", EPS_FORM),
-    Patch("the posterior's variance as the inverse of a precision", POSTERIOR, "variance = (1 - alpha_bar_prev) / (1 - alpha_bar_t) * beta_t", "variance = 1 / (alpha_t / beta_t + 1 / (1 - alpha_bar_prev))", GRID),
+    Patch("the ε form by way of x_0", POSTERIOR, "return (x_t - (beta_t / noise).to(x_t) * eps) / (1 - beta_t).sqrt().to(x_t)", "return q_posterior(schedule, (x_t - noise.to(x_t) * eps) / signal.to(x_t), x_t, t)[0]", EPS_FORM),
+    Patch("the posterior's variance as the inverse of a precision", POSTERIOR, "variance = next.noise**2 / now.noise**2 * beta", "variance = 1 / (r**2 / beta + 1 / next.noise**2)", GRID),
     Patch("KL from standard deviations", GAUSSIANS, "torch.log(variance_2 / variance_1)", "2 * torch.log(variance_2.sqrt() / variance_1.sqrt())", KL),
-    Patch("ε̂ from v by way of x̂_0", PREDICTION, "noise * x_t + signal * value)", "(x_t - signal * (signal * x_t - noise * value)) / noise)", BOTH_ENDS),
-    Patch("σ as a product of roots", DDIM, "eta**2 * (1 - alpha_bar_s) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_s)", "(eta * math.sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t)) * math.sqrt(1 - alpha_bar_t / alpha_bar_s)) ** 2", law("ddim, half")),
-    Patch("no noise in the last step because β̃ is 0 there", DDPM, 'if s == 0:\n            return mean, x_0\n        if variance == "beta":', 'if variance == "beta" and s == 0:\n            return mean, x_0\n        if variance == "beta":', law("ddpm")),
-    Patch("1 - e^-2h by way of expm1", DPM, "(1 - alpha_bar[s]) * (1 - shrink**2)", "(1 - alpha_bar[s]) * -math.expm1(-2 * h)", law("dpm_solver_pp, sde")),
-    Patch("the ancestral step's r as a quotient of karras_sigmas", EULER, "alpha_bar[t] * (1 - alpha_bar[s]) / (alpha_bar[s] * (1 - alpha_bar[t]))", "(float(schedule.karras_sigmas[s]) / float(schedule.karras_sigmas[t])) ** 2", law("euler_ancestral")),
-    Patch("Heun's mean of slopes written out", EULER, "x_s + 0.5 * (noise - signal * math.sqrt((1 - alpha_bar_t) / alpha_bar_t)) * turn", "signal * (x_t / math.sqrt(alpha_bar_t) + (noise / signal - math.sqrt((1 - alpha_bar_t) / alpha_bar_t)) * (eps + turn / 2))", law("heun, churned")),
+    Patch("ε̂ from v by way of x̂_0", PREDICTION, "to_noise * x_t + to_signal * value)", "(x_t - signal.to(x_t) * (to_signal * x_t - to_noise * value)) / noise.to(x_t))", BOTH_ENDS),
+    Patch("σ from 1 - ᾱ_t / ᾱ_s", DDIM, "* beta.sqrt()", "* (now.noise**2 - (now.signal / next.signal) ** 2 * next.noise**2).sqrt()", law("ddim, half")),
+    Patch("no noise in the last step because β̃ is 0 there", LOOP, "if stochastic and s > 0 else", "if stochastic else", law("ddpm")),
+    Patch("1 - e^-2h by way of expm1", DPM, "(next.noise * (1 - shrink**2).sqrt())", "(next.noise * (-torch.expm1(2 * shrink.log())).sqrt())", law("dpm_solver_pp, sde")),
+    Patch("the ancestral step's r as a quotient of karras_sigmas", EULER, "r = (next.noise / next.signal) * (now.signal / now.noise)", "r = (next.noise / next.signal) / (now.noise / now.signal)", law("euler_ancestral")),
+    Patch("Heun's mean of slopes written out", EULER, "return prediction.at(next) + half.to(x_t) * (end.eps - prediction.eps)", "slope, step = (prediction.eps + end.eps) / 2, next.noise / next.signal - now.noise / now.signal\n    return next.signal.to(x_t) * (x_t / now.signal.to(x_t) + step.to(x_t) * slope)", law("heun, churned")),
     Patch("the kept part by torch.where", EDITING, "free * z_s + (1 - free) * known", "torch.where(free > 0, z_s, known)", CLEAN),
     Patch("levels drawn from 0 and raised by one", "minidiff/training/levels.py", "torch.randint(1, schedule.T + 1, (count,), generator=generator)", "torch.randint(0, schedule.T, (count,), generator=generator) + 1", LEVELS),
-    Patch("the average as a step towards the weights", "minidiff/training/averaging.py", "decay * average + (1 - decay) * current", "average + (1 - decay) * (current - average)", EMA),
+    Patch("the average as a step towards the weights", "minidiff/training/averaging.py", "average.mul_(decay).add_(current, alpha=1 - decay)", "average.lerp_(current, 1 - decay)", EMA),
     Patch("guidance in Ho & Salimans' form, w = s - 1", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "(1 + (s - 1)) * eps_cond - (s - 1) * eps_null)", FREE),
     Patch("guidance begun at the conditional answer", GUIDANCE, "x_0_null + s * (x_0_cond - x_0_null)", "x_0_cond + (s - 1) * (x_0_cond - x_0_null)", FREE),
-    Patch("x̂_0 by way of the guided ε̂", GUIDANCE, "Prediction(x_0 + to_x_0.to(x_t) * lean, ", "Prediction((x_t - to_eps.to(x_t) * (eps - to_eps.to(x_t) * lean)) / alpha_bar_t.sqrt().to(x_t), ", BAYES_G),
+    Patch("x̂_0 by way of the guided ε̂", GUIDANCE, "Prediction(x_0 + (noise**2 / signal).to(x_t) * lean, ", "Prediction((x_t - noise.to(x_t) * (eps - noise.to(x_t) * lean)) / signal.to(x_t), ", BAYES_G),
     Patch("prompts kept with the other probability", CONDITIONER, "torch.rand(len(tokens), 1, generator=generator) < probability", "~(torch.rand(len(tokens), 1, generator=generator) >= probability)", DROPS),
     Patch("d^-¼ on both queries and keys", ATTENTION, "scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5", "scores = (query * query.shape[-1] ** -0.25) @ (key * query.shape[-1] ** -0.25).transpose(-1, -2)", SOFTMAX),
-    Patch("quick-GELU as a quotient", ENCODER, "x * torch.sigmoid(1.702 * x)", "x / (1 + torch.exp(-1.702 * x))", QUICK_GELU),
-    Patch("the causal mask as a matrix", ENCODER, "is_causal=True)", "attn_mask=torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril())", CAUSAL),
+    Patch("quick-GELU as a quotient", ATTENTION, "x * torch.sigmoid(1.702 * x)", "x / (1 + torch.exp(-1.702 * x))", QUICK_GELU),
+    Patch("the causal mask as a matrix", ATTENTION, "(query, key, value, is_causal=self.causal)", "(query, key, value, attn_mask=torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril(0 if self.causal else key.shape[2]))", CAUSAL),
     Patch("InfoNCE as a sum over the target", CONTRASTIVE, "(F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2", "-(target * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum() / (2 * len(target))", POSITIVES),
     Patch("a standard deviation as the root of the variance", VAE, "(0.5 * log_variance).exp()", "log_variance.exp().sqrt()", DRAWN),
-    Patch("KL by way of expm1", VAE, "log_variance.exp() - log_variance - 1", "torch.expm1(log_variance) - log_variance", VAE_KL),
-    Patch("KL as a mean times the number of dimensions", VAE, ".flatten(1).sum(dim=1)", ".flatten(1).mean(dim=1) * mean[0].numel()", VAE_KL),
+    Patch("KL by way of log1p", GAUSSIANS, "torch.log(variance_2 / variance_1) +", "-torch.log1p(variance_1 / variance_2 - 1) +", KL),
     Patch("latents divided by 1/scale", VAE, "return self.config.latent_scale * z", "return z / (1 / self.config.latent_scale)", SCALED),
     Patch("padded by two on the left and at the top, the first row and column dropped", "minidiff/nets/blocks.py", "self.conv(F.pad(x, (0, 1, 0, 1)))", "self.conv(F.pad(x, (2, 1, 2, 1)))[..., 1:, 1:]", PADDED),
+    Patch("β as a share of noise_t²", FORWARD, "beta = upper.noise**2 - r**2 * lower.noise**2", "beta = upper.noise**2 * (1 - (r * lower.noise / upper.noise) ** 2)", NEIGHBOURS),
+    Patch("x̂_0 from u by way of ε̂", PREDICTION, "Prediction((x_t - noise.to(x_t) * value) / whole,", "Prediction((x_t + signal.to(x_t) * value) / whole - value,", BOTH_ENDS),
+    Patch("the shift as it is published", FLOW, "whole = shift * u + (1 - u)", "whole = 1 + (shift - 1) * u", SHIFT),
+    Patch("residuals added on the way up", UNET, "return Features(tuple(skips), self.middle + residuals.middle)", "return Features((*skips,), residuals.middle + self.middle)", IN_PLACE),
+    Patch("conditions concatenated two by two", CONDITION, "torch.cat([tensors[name] for tensors in given])", "torch.cat([torch.cat([tensors[name] for tensors in given[:-1]]), given[-1][name]]) if len(given) > 1 else given[0][name]", IN_ORDER),
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+BY_CLAIM = ("-o", "addopts=--strict-markers")  # types are not checked: a mistake must be rejected for what it computes
 sys.dont_write_bytecode = True  # a patch within one clock tick of another would meet its compiled file
 copy = Path(sys.argv[1])
 sys.path.insert(0, str(copy))
@@ -30,7 +31,16 @@ def run(tests: list[str]) -> tuple[int, str]:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         code = pytest.main(
-            ["-x", "-q", "-p", "no:cacheprovider", "--rootdir", str(copy), *(str(copy / test) for test in tests)]
+            [
+                "-x",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                *BY_CLAIM,
+                "--rootdir",
+                str(copy),
+                *(str(copy / test) for test in tests),
+            ]
         )
     sys.meta_path[:] = finders
     return int(code), printed.getvalue()[-3000:]

@@ -5,18 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
-from minidiff.nets.attention import (
-    GEGLU,
-    Attention,
-    FeedForward,
-    LinearAttention,
-    SpatialTransformer,
-    TransformerBlock,
-    attention_weights,
-    linear_attention,
-)
+from minidiff.nets.attention import Attention, FeedForward, SpatialTransformer, TransformerBlock, attention_weights
 
 WRONG_SHAPE = (ValueError, TypeError)  # under pytest the annotation may be the one that objects
 
@@ -58,10 +48,11 @@ def test_the_root_of_d_keeps_scores_of_wide_heads_at_unit_variance():
     assert abs((weights.log() - weights.log().mean(-1, keepdim=True)).var() - 1) < 0.1
 
 
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("context_dim", [None, 6])
 @pytest.mark.parametrize("heads", [1, 4])
-def test_attention_is_the_formula_in_each_head(context_dim, heads):
-    layer = Attention(16, heads, context_dim).double()
+def test_attention_is_the_formula_in_each_head(context_dim, heads, bias):
+    layer = Attention(16, heads, context_dim, bias=bias).double()
     x = draw(2, 9, 16)
     context = None if context_dim is None else draw(2, 5, context_dim)
     source = x if context is None else context
@@ -76,35 +67,15 @@ def test_attention_is_the_formula_in_each_head(context_dim, heads):
     torch.testing.assert_close(layer(x, context), layer.out(torch.cat(averages, dim=-1)))
 
 
-def test_linear_attention_is_the_product_bracketed_the_other_way():
-    query, key, value = draw(2, 3, 7, 4), draw(2, 3, 5, 4), draw(2, 3, 5, 6)
-    weights = torch.einsum("...nd,...ld->...nl", query.softmax(-1), key.softmax(-2))
-    torch.testing.assert_close(linear_attention(query, key, value), weights @ value)
-    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 7, dtype=torch.float64))
+def test_causal_attention_of_a_position_is_attention_over_the_positions_up_to_it():
+    causal, full = Attention(16, 4, bias=True, causal=True).double(), Attention(16, 4, bias=True).double()
+    full.load_state_dict(causal.state_dict())
+    x = draw(3, 5, 16)
+    expected = [full(x[:, : last + 1])[:, -1] for last in range(5)]
+    torch.testing.assert_close(causal(x), torch.stack(expected, dim=1))
 
 
-def test_linear_attention_of_equal_values_is_that_value():
-    value = draw(1, 6).expand(5, 6)
-    torch.testing.assert_close(linear_attention(draw(7, 4), draw(5, 4), value), value[:1].expand(7, 6))
-
-
-def test_linear_attention_module_is_the_function_in_each_head():
-    layer, x = LinearAttention(16, heads=4).double(), draw(2, 9, 16)
-    parts = zip(layer.query(x).split(4, -1), layer.key(x).split(4, -1), layer.value(x).split(4, -1), strict=True)
-    torch.testing.assert_close(layer(x), layer.out(torch.cat([linear_attention(*part) for part in parts], dim=-1)))
-
-
-def test_twice_the_positions_cost_linear_attention_twice_and_softmax_attention_more():
-    def cost(layer, positions):
-        with FlopCounterMode(display=False) as counter:
-            layer.to("meta")(torch.empty(1, positions, 16, device="meta"))
-        return counter.get_total_flops()
-
-    assert cost(LinearAttention(16, 2), 2048) == 2 * cost(LinearAttention(16, 2), 1024)
-    assert cost(Attention(16, 2), 2048) > 3 * cost(Attention(16, 2), 1024)
-
-
-@pytest.mark.parametrize("layer", [Attention(16, 4), LinearAttention(16, 4), TransformerBlock(16, 4)])
+@pytest.mark.parametrize("layer", [Attention(16, 4), TransformerBlock(16, 4)])
 def test_self_attention_knows_nothing_of_the_order_of_positions(layer):
     layer, x, order = layer.double(), draw(2, 9, 16), torch.randperm(9)
     torch.testing.assert_close(layer(x)[:, order], layer(x[:, order]))
@@ -118,9 +89,11 @@ def test_cross_attention_knows_nothing_of_the_order_of_words():
     assert not torch.allclose(layer(x, context), layer(x, context.flip(0)))
 
 
-def test_only_the_output_has_a_bias():
-    names = {name for name, _ in Attention(8, 2).named_parameters()}
-    assert names == {"query.weight", "key.weight", "value.weight", "out.weight", "out.bias"}
+def test_the_output_always_has_a_bias_and_the_other_layers_where_it_is_asked_for():
+    weights = {"query.weight", "key.weight", "value.weight", "out.weight", "out.bias"}
+    assert {name for name, _ in Attention(8, 2).named_parameters()} == weights
+    more = {"query.bias", "key.bias", "value.bias"}
+    assert {name for name, _ in Attention(8, 2, bias=True).named_parameters()} == weights | more
 
 
 def test_a_context_that_is_missing_or_not_wanted_is_an_error():
@@ -130,24 +103,40 @@ def test_a_context_that_is_missing_or_not_wanted_is_an_error():
         Attention(8, 2)(torch.randn(1, 4, 8), torch.randn(1, 3, 8))
 
 
-@pytest.mark.parametrize("build", [Attention, LinearAttention])
 @pytest.mark.parametrize("heads", [3, 0])
-def test_heads_that_do_not_divide_the_channels_are_an_error(build, heads):
+def test_heads_that_do_not_divide_the_channels_are_an_error(heads):
     with pytest.raises(ValueError, match=f"heads={heads}"):
-        build(8, heads)
+        Attention(8, heads)
 
 
-def test_geglu_gates_its_first_half_by_the_exact_gelu_of_the_second():
-    layer, x = GEGLU(4, 6).double(), draw(2, 3, 4)
-    value, gate = layer.linear(x)[..., :6], layer.linear(x)[..., 6:]
-    normal_cdf = (1 + torch.erf(gate / math.sqrt(2))) / 2
-    torch.testing.assert_close(layer(x), value * gate * normal_cdf)
+def normal_cdf(x):
+    return (1 + torch.erf(x / math.sqrt(2))) / 2
 
 
-def test_feed_forward_is_eight_wide_then_four():
+@pytest.mark.parametrize(
+    ("activation", "width", "expected"),
+    [
+        ("geglu", 12, lambda y: y[..., :6] * y[..., 6:] * normal_cdf(y[..., 6:])),  # value first, gate second
+        ("gelu", 6, lambda y: y * normal_cdf(y)),
+        ("quick_gelu", 6, lambda y: y / (1 + torch.exp(-1.702 * y))),
+    ],
+)
+def test_feed_forward_is_two_linear_layers_around_the_activation(activation, width, expected):
+    layer, x = FeedForward(4, 6, activation).double(), draw(2, 3, 4)
+    hidden = x @ layer.linear.weight.T + layer.linear.bias
+    assert hidden.shape[-1] == width
+    torch.testing.assert_close(layer(x), expected(hidden) @ layer.out.weight.T + layer.out.bias)
+
+
+def test_feed_forward_is_gated_and_four_times_as_wide_unless_it_is_told_otherwise():
     layer = FeedForward(4)
-    assert layer.geglu.linear.weight.shape == (32, 4)
+    assert layer.linear.weight.shape == (32, 4)
     assert layer.out.weight.shape == (4, 16)
+
+
+def test_an_unknown_activation_is_an_error():
+    with pytest.raises(ValueError, match="geglu, gelu, quick_gelu, got 'relu'"):
+        FeedForward(4, activation="relu")
 
 
 def test_transformer_block_adds_each_part_to_its_input():
@@ -161,10 +150,20 @@ def test_transformer_block_adds_each_part_to_its_input():
 def test_spatial_transformer_puts_every_pixel_back_where_it_was():
     """With its attention silenced every pixel is treated alike: a shifted picture comes out shifted."""
     layer, x = SpatialTransformer(16, 4, norm_groups=4).double(), draw(2, 16, 3, 5)
-    torch.nn.init.zeros_(layer.block.self_attention.out.weight)
+    torch.nn.init.zeros_(layer.blocks[0].self_attention.out.weight)
     assert layer(x).shape == x.shape
     torch.testing.assert_close(layer(x.roll((1, 2), (2, 3))), layer(x).roll((1, 2), (2, 3)))
     assert layer.norm.eps == 1e-6
+
+
+def test_spatial_transformer_runs_its_blocks_one_after_the_other():
+    layer, x, context = SpatialTransformer(16, 4, 6, norm_groups=4, depth=3).double(), draw(2, 16, 3, 5), draw(2, 5, 6)
+    pixels = layer.conv_in(layer.norm(x)).flatten(2).transpose(1, 2)
+    for block in layer.blocks:
+        pixels = block(pixels, context)
+    expected = x + layer.conv_out(pixels.transpose(1, 2).reshape(x.shape))
+    assert len(layer.blocks) == 3
+    torch.testing.assert_close(layer(x, context), expected)
 
 
 def test_spatial_transformer_with_a_silenced_output_leaves_the_picture_as_it_is():
@@ -177,5 +176,3 @@ def test_spatial_transformer_with_a_silenced_output_leaves_the_picture_as_it_is(
 def test_wrong_shapes_are_refused():
     with pytest.raises(WRONG_SHAPE):
         Attention(8, 2)(torch.randn(4, 8))
-    with pytest.raises(WRONG_SHAPE):
-        linear_attention(torch.randn(4, 8), torch.randn(4, 8), torch.randn(5, 8))

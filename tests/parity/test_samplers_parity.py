@@ -3,6 +3,10 @@
 diffusers keeps its schedule in float32, and some schedulers cast x to it before each step. Here they are given our schedule in float64,
 and their `torch.float32` means float64, so that what is compared is the algorithm. Settings: no clipping, trailing levels, the last
 step into clean data (`set_alpha_to_one`, `final_sigmas_type="zero"`); and once Stable Diffusion's own, which ends at the paper's t = 1.
+
+On flow its networks are given 1000 σ, where σ is our τ, and answer our u. `FlowMatchHeunDiscreteScheduler` is not compared: it takes the mean
+of two velocities, a trapezoid in τ, where Karras et al. take the mean of two slopes in σ̂. Its correction to Euler's step,
+½ (τ_s - τ_t)(û_s - û_t), is ours without the factor signal_s / signal_t.
 """
 
 import importlib
@@ -93,7 +97,7 @@ def noise():
 @pytest.mark.parametrize(("variance", "named"), [("posterior", "fixed_small"), ("beta", "fixed_large")])
 def test_ddpm(variance, named, steps, prediction_type):
     denoise = prediction.as_denoiser(fake_model, SCHEDULE, prediction_type, time_offset=-1)
-    run = samplers.ddpm(denoise, SCHEDULE, start(), samplers.times(1000, steps), generator=noise(), variance=variance)
+    run = samplers.ddpm(denoise, start(), samplers.times(1000, steps), generator=noise(), variance=variance)
     ours = torch.stack([step.x_t for step in run])
     config = {"variance_type": named, "timestep_spacing": "trailing", "clip_sample": False}
     expected = theirs("DDPMScheduler", prediction_type, steps, x=start(), generator=noise(), config=config)
@@ -108,7 +112,7 @@ def test_ddpm(variance, named, steps, prediction_type):
 def test_ddim(eta, steps, prediction_type):
     denoise = prediction.as_denoiser(fake_model, SCHEDULE, prediction_type, time_offset=-1)
     times = samplers.times(1000, steps)
-    run = samplers.ddim(denoise, SCHEDULE, start(), times, generator=noise(), eta=eta)
+    run = samplers.ddim(denoise, start(), times, generator=noise(), eta=eta)
     ours = torch.stack([step.x_t for step in run])
     config = {"set_alpha_to_one": True, "timestep_spacing": "trailing", "clip_sample": False}
     expected = theirs("DDIMScheduler", prediction_type, steps, x=start(), generator=noise(), config=config, eta=eta)
@@ -119,14 +123,14 @@ def test_ddim_as_stable_diffusion_ends_it():
     """Its own convention: evenly spaced from the paper's t = 2 on, and the last step ends at t = 1, not at clean data."""
     denoise = prediction.as_denoiser(fake_model, SCHEDULE, "eps", time_offset=-1)
     times = samplers.times(1000, 50, "leading", end=1, offset=1)
-    ours = torch.stack([step.x_t for step in samplers.ddim(denoise, SCHEDULE, start(), times)])
+    ours = torch.stack([step.x_t for step in samplers.ddim(denoise, start(), times)])
     config = {"set_alpha_to_one": False, "steps_offset": 1, "timestep_spacing": "leading", "clip_sample": False}
     assert_close(ours, theirs("DDIMScheduler", "eps", 50, x=start(), generator=None, config=config), rtol=0, atol=1e-5)
 
 
 def ours(sampler, prediction_type, steps, **options):
     denoise = prediction.as_denoiser(fake_model, SCHEDULE, prediction_type, time_offset=-1)
-    run = sampler(denoise, SCHEDULE, start(), samplers.times(1000, steps), **options)
+    run = sampler(denoise, start(), samplers.times(1000, steps), **options)
     return torch.stack([step.x_t for step in run])
 
 
@@ -181,10 +185,55 @@ def test_plms(steps, prediction_type, monkeypatch):
 def test_plms_as_stable_diffusion_ends_it():
     denoise = prediction.as_denoiser(fake_model, SCHEDULE, "eps", time_offset=-1)
     times = samplers.times(1000, 50, "leading", end=1, offset=1)
-    mine = torch.stack([step.x_t for step in samplers.plms(denoise, SCHEDULE, start(), times, warmup="averaged")])
+    mine = torch.stack([step.x_t for step in samplers.plms(denoise, start(), times, warmup="averaged")])
     config = {"set_alpha_to_one": False, "steps_offset": 1, "timestep_spacing": "leading", "skip_prk_steps": True}
     expected = theirs("PNDMScheduler", "eps", 50, x=start(), generator=None, config=config)
     assert_close(mine, expected[1:], rtol=0, atol=1e-5)
+
+
+def along_flow(scheduler, levels, schedule, monkeypatch, generator=None, **steps):
+    """A scheduler of flow matching, over the levels that it chooses itself."""
+    monkeypatch.setattr(importlib.import_module(type(scheduler).__module__), "torch", InFloat64("torch"))
+    scheduler.set_timesteps(**steps)
+    assert_close(scheduler.sigmas.double(), schedule.noise[levels], rtol=1e-6, atol=0)
+    scheduler.sigmas = schedule.noise[levels]
+    scheduler.timesteps = 1000 * schedule.noise[levels[:-1]]
+    x, path, options = start(), [], {} if generator is None else {"generator": generator}
+    for t in scheduler.timesteps:
+        x = scheduler.step(fake_model(x, t), t, x, **options).prev_sample
+        path.append(x)
+    return torch.stack(path)
+
+
+def ours_on_flow(sampler, levels, schedule, **options):
+    denoise = prediction.as_denoiser(lambda x_t, t: fake_model(x_t, 1000 * schedule.noise[t]), schedule, "u")
+    return torch.stack([step.x_t for step in sampler(denoise, start(), levels, **options)])
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("steps", [100, 7])
+def test_flow_euler(steps, shift, monkeypatch):
+    schedule, levels = schedules.flow(1000, shift), samplers.times(1000, steps)
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
+    sigmas = [level / 1000 for level in levels[:-1]]  # before the shift, as its pipelines pass them
+    expected = along_flow(scheduler, levels, schedule, monkeypatch, sigmas=sigmas)
+    assert_close(ours_on_flow(samplers.euler, levels, schedule), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("steps", [111, 9])
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_flow_dpm_solver_pp(stochastic, order, steps, shift, monkeypatch):
+    """Theirs begins at u = 0.999, where some signal is left."""
+    schedule, levels = schedules.flow(1000, shift), samplers.times(1000, steps, start=999)
+    scheduler = diffusers.DPMSolverMultistepScheduler(
+        algorithm_type="sde-dpmsolver++" if stochastic else "dpmsolver++", solver_order=order,
+        use_flow_sigmas=True, flow_shift=shift, prediction_type="flow_prediction",
+    )  # fmt: skip
+    expected = along_flow(scheduler, levels, schedule, monkeypatch, noise(), num_inference_steps=steps)
+    options = {"order": order, "stochastic": stochastic, "generator": noise()}
+    assert_close(ours_on_flow(samplers.dpm_solver_pp, levels, schedule, **options), expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])

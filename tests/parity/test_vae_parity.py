@@ -5,7 +5,6 @@ import re
 import pytest
 import torch
 
-from minidiff.nets import vae as gaussian
 from minidiff.nets.vae import VAE, VAEConfig
 
 diffusers = pytest.importorskip("diffusers")
@@ -27,8 +26,8 @@ RENAMES = [
     (r"(resnets\.\d+)\.shortcut\.", r"\1.conv_shortcut."),
     # inside the attention
     (r"(attentions\.0)\.norm\.", r"\1.group_norm."),
-    (r"(attentions\.0)\.(query|key|value)\.", lambda match: f"{match[1]}.to_{match[2][0]}."),
-    (r"(attentions\.0)\.out\.", r"\1.to_out.0."),
+    (r"(attentions\.0)\.attention\.(query|key|value)\.", lambda match: f"{match[1]}.to_{match[2][0]}."),
+    (r"(attentions\.0)\.attention\.out\.", r"\1.to_out.0."),
 ]
 
 
@@ -83,13 +82,12 @@ def test_the_same_weights_give_the_same_moments_and_the_same_picture(config):
 
 
 @torch.no_grad()
-def test_the_same_noise_gives_the_same_draw_and_the_same_kl():
+def test_the_same_noise_gives_the_same_draw():
     ours, reference = both(VAEConfig(channels=(16, 32), norm_groups=8))
     x, seed = torch.rand(2, 3, 16, 16) * 2 - 1, 7
     posterior = reference.encode(x).latent_dist
     draw = posterior.sample(torch.Generator().manual_seed(seed))
     torch.testing.assert_close(ours.to_latents(x, torch.Generator().manual_seed(seed)), draw, atol=1e-5, rtol=0)
-    torch.testing.assert_close(gaussian.kl(*ours.encode(x)), posterior.kl(), atol=1e-3, rtol=1e-5)
 
 
 def test_stable_diffusion_1_has_the_names_and_shapes_of_theirs():

@@ -1,4 +1,5 @@
-"""Editing: what the denoiser is shown, what is kept, and what comes out, with an untrained model and with an exact denoiser of latents."""
+"""Editing: what the denoiser is shown, what is kept, and what comes out, with untrained models and with an exact denoiser of latents;
+on a schedule that keeps the variance and on flow matching's."""
 
 import pytest
 import torch
@@ -6,16 +7,17 @@ from torch.testing import assert_close
 
 from minidiff import samplers
 from minidiff.diffusion import oracles
-from minidiff.diffusion.noise import seeded
+from minidiff.diffusion.prediction import Denoiser
+from minidiff.noise import seeded
 from minidiff.pipelines import TextToImage
 
 PROMPTS = ["a red seven", "a blue two on navy"]
 SIDE = 4  # of a latent of the small model: 16 pixels, four to one
 
 
-@pytest.fixture
-def model(small_model) -> TextToImage:
-    return small_model
+@pytest.fixture(params=["small_model", "small_flow_model"])
+def model(request) -> TextToImage:
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def shown(model, monkeypatch) -> list:
             calls.append((t, z_t))
             return exact(z_t, t)
 
-        return denoise
+        return Denoiser(model.schedule, denoise)
 
     monkeypatch.setattr(model, "denoiser", denoiser)
     return calls
@@ -55,9 +57,8 @@ def test_image_to_image_begins_with_the_noise_of_the_first_level_visited(model, 
     times = samplers.times(50, 10)[-taken - 1 :]
     assert [t for t, _ in shown] == times[:-1]
     eps = torch.stack([torch.randn(4, SIDE, SIDE, generator=one) for one in seeded(4, 2)])
-    alpha_bar_t = model.schedule.alphas_cumprod[times[0]]
-    z_t = alpha_bar_t.sqrt().float() * model.encode(pictures) + (1 - alpha_bar_t).sqrt().float() * eps
-    assert_close(shown[0][1], z_t)
+    signal, noise = (array[times[0]].float() for array in (model.schedule.signal, model.schedule.noise))
+    assert_close(shown[0][1], signal * model.encode(pictures) + noise * eps)
 
 
 def test_a_picture_does_not_depend_on_its_batch(model, pictures, left_half):
@@ -92,8 +93,8 @@ def test_what_is_known_has_the_noise_of_the_level_just_reached(model, left_half,
     z_0 = model.encode(images)
     assert [t for t, _ in shown] == [50, 40, 30, 20, 10]
     for t, z_t in shown:
-        alpha_bar_t = model.schedule.alphas_cumprod[t].float()
-        eps = ((z_t - alpha_bar_t.sqrt() * z_0) / (1 - alpha_bar_t).sqrt())[..., 2:]  # (100, 4, 4, 2)
+        signal, noise = model.schedule.signal[t].float(), model.schedule.noise[t].float()
+        eps = ((z_t - signal * z_0) / noise)[..., 2:]  # (100, 4, 4, 2)
         assert abs(eps.mean()) < 5 / eps.numel() ** 0.5
         assert abs(eps.var() - 1) < 5 * (2 / eps.numel()) ** 0.5
 
@@ -124,11 +125,12 @@ def test_resampling_goes_each_step_again_and_again(model, pictures, left_half, s
 
 
 def test_resampling_goes_back_up_by_the_forward_process(model, left_half, shown):
-    """Standard normal data have noisy versions of variance 1 at every level, of which few steps of DDPM lose a part, and a way up without noise nearly all."""
+    """Of data of variance 1 x_t has signal² + noise². Few steps of DDPM lose a part of it, and a way up without noise nearly all."""
     images = torch.rand(100, 3, 16, 16, generator=torch.Generator().manual_seed(5))
     model.inpaint(images, left_half, ["seven"] * 100, steps=5, resampling=4, sampler="ddpm")
-    for _, z_t in shown:
-        assert 0.4 < z_t[..., :2].var() < 1.1
+    for t, z_t in shown:
+        variance = model.schedule.signal[t] ** 2 + model.schedule.noise[t] ** 2
+        assert 0.4 < z_t[..., :2].var() / variance < 1.1
 
 
 def test_resampling_brings_both_halves_into_agreement(model, monkeypatch):
@@ -174,6 +176,42 @@ def test_between_prompts_it_begins_and_ends_at_their_pictures(model):
     path = model.between_prompts(*PROMPTS, 3, seed=6, steps=3)
     for i, prompt in ((0, PROMPTS[0]), (2, PROMPTS[1])):
         assert_close(path[i : i + 1], model.generate([prompt], steps=3, seed=6), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("sampler", "first"), [("ddim", 50), ("heun", 49)])
+def test_where_no_picture_is_known_it_begins_with_noise_of_the_size_of_the_first_level(model, shown, sampler, first):
+    """Heun begins at the last level where noise / signal is 80 at most; a schedule that keeps the variance has noise of variance 1."""
+    assert model.schedule.karras_sigmas[49] <= 80 < model.schedule.karras_sigmas[50]
+    size = {"cosine": 1.0, "flow": model.schedule.noise[first].item()}[model.schedule_config["name"]]
+    eps = torch.stack([torch.randn(4, SIDE, SIDE, generator=one) for one in seeded(4, 2)])
+    settings = {"steps": 3, "sampler": sampler}
+    for draw in (
+        lambda: model.generate(["seven"] * 2, seed=4, **settings),
+        lambda: model.between_seeds("seven", 4, 5, 2, **settings),
+        lambda: model.inpaint(torch.rand(2, 3, 16, 16), torch.ones(16, 16), ["seven"] * 2, seed=4, **settings),
+    ):
+        shown.clear()
+        draw()
+        t, z_t = shown[0]
+        assert t == first
+        assert_close(z_t, size * eps)
+    shown.clear()
+    model.between_prompts("seven", "two", 2, seed=4, **settings)
+    assert_close(shown[0][1], size * eps[:1].expand(2, -1, -1, -1))
+
+
+def test_options_of_the_sampler_reach_every_edit(model, pictures, left_half):
+    settings = {"steps": 3, "seed": 1, "sampler_options": {"eta": 1.0}}
+    for edit in (
+        lambda **more: model.image_to_image(pictures, PROMPTS, **more),
+        lambda **more: model.inpaint(pictures, left_half, PROMPTS, **more),
+        lambda **more: model.inpaint(pictures, left_half, PROMPTS, resampling=2, **more),
+        lambda **more: model.outpaint(pictures, PROMPTS, padding=8, **more),
+        lambda **more: model.between_prompts(*PROMPTS, 2, **more),
+    ):
+        assert (edit(**settings) - edit(**settings | {"sampler_options": {}})).abs().max() > 1e-3
+        with pytest.raises(ValueError, match="the sampler ddim has no option order; it has eta"):
+            edit(**settings | {"sampler_options": {"order": 2}})
 
 
 def test_inversion_tells_how_near_the_way_back_comes(model, pictures, shown):

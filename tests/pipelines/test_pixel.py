@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from minidiff import samplers
 from minidiff.diffusion import prediction
 from minidiff.nets import UNet, UNetConfig
+from minidiff.noise import randn_like, seeded
 from minidiff.pipelines import PixelDiffusion
 
 SMALL = UNetConfig.tiny(channels=(16, 16), attention=(False, True), heads=2)
@@ -43,6 +45,58 @@ def test_a_saved_model_draws_the_same(model, dtype, tolerance, tmp_path):
     assert loaded.description() == model.description()
     assert not loaded.unet.training
     assert_close(loaded.generate(2, steps=3), model.generate(2, steps=3), atol=tolerance, rtol=0)
+
+
+def test_options_reach_the_sampler_and_others_are_refused_by_name(model):
+    settings = {"steps": 3, "seed": 5, "sampler": "ddim"}
+    generators = seeded(5, 2)
+    x_T = randn_like(torch.zeros(2, 1, 16, 16), generators)
+    own = samplers.ddim(model.denoiser(), x_T, samplers.times(50, 3), generator=generators, eta=0.7)
+    made = model.generate(2, sampler_options={"eta": 0.7}, **settings)
+    assert_close(made, (samplers.final(own) + 1).clamp(0, 2) / 2)
+    assert (made - model.generate(2, **settings)).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="the sampler ddim has no option variance; it has eta"):
+        model.generate(2, sampler_options={"variance": "beta"}, **settings)
+
+
+class Noted(torch.nn.Module):
+    """A network that notes what it was called with, and always answers 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.calls = torch.nn.Parameter(torch.zeros(1)), []
+
+    def forward(self, x_t, t):
+        self.calls.append((t[0].item(), x_t))
+        return self.weight * x_t
+
+
+@pytest.mark.parametrize(
+    ("schedule", "sampler", "t", "size"),
+    [
+        ({"name": "cosine", "T": 50}, "ddim", 50, 1.0),
+        ({"name": "flow", "T": 50}, "ddim", 50, 1.0),
+        ({"name": "flow", "T": 50}, "heun", 49, 0.98),
+        ({"name": "flow", "T": 50, "shift": 3.0}, "heun", 48, 3 * 0.96 / (1 + 2 * 0.96)),
+        ({"name": "variance_exploding", "T": 50, "sigma_max": 30.0}, "ddim", 50, 30.0),
+    ],
+)
+def test_it_begins_with_noise_of_the_size_of_the_first_level(schedule, sampler, t, size):
+    model = PixelDiffusion(Noted(), SMALL, schedule, "v", size=16)
+    model.generate(2, steps=3, sampler=sampler, seed=5)
+    first, x = model.unet.calls[0]
+    assert first == t
+    assert_close(x, size * randn_like(x, seeded(5, 2)))
+
+
+@pytest.mark.parametrize("sampler", samplers.BY_NAME)
+@pytest.mark.parametrize("name", ["flow", "variance_exploding"])
+def test_schedules_that_do_not_keep_the_variance_draw_with_every_sampler(model, name, sampler, tmp_path):
+    other = PixelDiffusion(model.unet, SMALL, {"name": name, "T": 50}, "u", size=16)
+    made = other.generate(2, steps=4, sampler=sampler)
+    assert made.isfinite().all()
+    other.save(tmp_path)
+    assert_close(PixelDiffusion.load(tmp_path, "cpu").generate(2, steps=4, sampler=sampler), made)
 
 
 def test_the_denoiser_holds_x_0_within_the_range_of_pictures(model):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from minidiff import samplers
 from minidiff.nets import VAE, VAEConfig
 from minidiff.pipelines import TextToImage, load
 
@@ -36,6 +37,57 @@ def test_it_can_begin_at_given_noise(model):
     assert_close(model.generate(PROMPTS[2:], steps=2, x_T=x_T[2:]), pictures[2:], atol=1e-4, rtol=0)
 
 
+OPTIONS = [
+    ("ddim", {"eta": 1.0}),
+    ("ddpm", {"variance": "beta"}),
+    ("plms", {"warmup": "averaged"}),
+    ("dpm_solver_pp", {"order": 1}),
+    ("dpm_solver_pp", {"stochastic": True}),
+    ("dpm_solver_pp_sde", {"order": 1}),
+    ("euler", {"churn": 1.5}),
+    ("heun", {"churn": 1.5}),
+]
+
+
+@pytest.mark.parametrize(("sampler", "options"), OPTIONS, ids=str)
+def test_options_reach_the_sampler(model, sampler, options):
+    """The same latents as the sampler's own, called with them; and others than without."""
+    settings = {"steps": 3, "seed": 7, "sampler": sampler}
+    plan = model.plan(PROMPTS, **settings)
+    x_T = plan.scaled(model.noise(plan.generators))
+    own = samplers.BY_NAME[sampler](plan.denoise, x_T, plan.times, generator=plan.generators, **options)
+    made = model.generate(PROMPTS, sampler_options=options, **settings)
+    assert_close(made, model.decode(samplers.final(own)))
+    assert (made - model.generate(PROMPTS, **settings)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("sampler", "options", "message"),
+    [
+        ("ddim", {"eta": 1.0, "churn": 1}, "the sampler ddim has no option churn; it has eta"),
+        ("ddpm", {"order": 2, "eta": 1}, "the sampler ddpm has no option eta, order; it has variance"),
+        ("euler_ancestral", {"eta": 1}, "the sampler euler_ancestral has no option eta; it has none"),
+        ("dpm_solver_pp_sde", {"stochastic": False}, "no option stochastic; it has order"),
+        ("plms", {"history": ()}, "no option history; it has warmup"),
+        ("ddim", {"generator": None}, "no option generator"),
+        ("ddim", {"constrain": None}, "no option constrain"),
+        ("ddim", {"x": 1}, "no option x"),
+        ("ddim", {"eta": 1.5}, r"eta must lie in \[0, 1\]"),
+    ],
+    ids=str,
+)
+def test_options_that_a_sampler_does_not_have_are_refused_by_name(model, sampler, options, message):
+    with pytest.raises(ValueError, match=message):
+        model.generate(PROMPTS, steps=2, sampler=sampler, sampler_options=options)
+
+
+@pytest.mark.parametrize("sampler", samplers.BY_NAME)
+def test_a_model_of_flow_matching_draws_with_every_sampler(small_flow_model, sampler):
+    made = small_flow_model.generate(PROMPTS, steps=4, sampler=sampler, seed=3)
+    assert made.isfinite().all()
+    assert_close(small_flow_model.generate(PROMPTS[1:], steps=4, sampler=sampler, seed=4), made[1:], atol=1e-4, rtol=0)
+
+
 def test_encode_and_decode_use_the_scale_on_both_sides(model):
     pictures = torch.rand(2, 3, 16, 16)
     mean, _ = model.vae.encode(2 * pictures - 1)
@@ -45,7 +97,9 @@ def test_encode_and_decode_use_the_scale_on_both_sides(model):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 0.0), (torch.float16, 1e-2)])
-def test_a_saved_model_draws_the_same(model, dtype, tolerance, tmp_path):
+@pytest.mark.parametrize("name", ["small_model", "small_flow_model"])
+def test_a_saved_model_draws_the_same(name, dtype, tolerance, tmp_path, request):
+    model = request.getfixturevalue(name)
     model.save(tmp_path, dtype=dtype)
     loaded = load(tmp_path, "cpu")
     assert isinstance(loaded, TextToImage)

@@ -100,6 +100,12 @@ def test_a_gradient_reaches_both_encoders_and_the_scale():
             assert parameter.grad.abs().max() > 0, name
 
 
+def test_features_fit_a_text_encoder_with_a_projection():
+    text = TextEncoder(TextEncoderConfig.tiny(40, 8, dim=32, heads=2, projection_dim=12))
+    clip = CLIP(ImageEncoder((16, 32), norm_groups=4), text, dim=24)
+    assert clip.text_features(torch.full((3, 8), 39)).shape == (3, 24)
+
+
 def test_the_image_encoder_halves_the_picture_at_each_level():
     encoder, sizes = ImageEncoder((16, 32, 32), norm_groups=4), []
     for level in encoder.levels:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from minidiff.nets.attention import attention_weights
 from minidiff.text import TextEncoder, TextEncoderConfig
-from minidiff.text.encoder import CausalAttention, quick_gelu
+from minidiff.text.encoder import quick_gelu
 
 CONFIG = TextEncoderConfig.tiny(40, context_length=8, dim=16, heads=2)
 END = CONFIG.end_token
@@ -37,7 +37,7 @@ def test_a_shorter_prompt_is_the_beginning_of_a_longer_one():
 
 
 def test_causal_attention_is_a_softmax_over_the_keys_up_to_the_query():
-    layer, x = CausalAttention(16, heads=2).double(), torch.randn(3, 5, 16).double()
+    layer, x = encoder().blocks[0].self_attention, torch.randn(3, 5, 16).double()
     expected = torch.empty_like(x)
     for last in range(5):
         so_far = x[:, : last + 1]
@@ -54,6 +54,24 @@ def test_a_block_adds_each_part_to_its_input():
     torch.testing.assert_close(block(x), y + block.feed_forward(norm(y)))
 
 
+@torch.no_grad()
+def test_states_are_what_the_blocks_but_the_last_ones_make_of_the_embeddings():
+    model, tokens = encoder(layers=3), prompt(1, 2, 3)
+    x = model.token_embedding.weight[tokens] + model.position_embedding.weight
+    expected = [x]
+    for block in model.blocks:
+        expected.append(block(expected[-1]))
+    for skip in range(4):
+        torch.testing.assert_close(model.states(tokens, skip), expected[3 - skip])
+    torch.testing.assert_close(model(tokens), F.layer_norm(expected[3], (16,)))
+
+
+@pytest.mark.parametrize("skip", [-1, 3])
+def test_more_blocks_cannot_be_skipped_than_there_are(skip):
+    with pytest.raises(ValueError, match=rf"skip must be in 0…2, the number of layers, got {skip}"):
+        encoder(layers=2).states(prompt(1), skip)
+
+
 def test_states_come_out_normalised():
     states = encoder()(prompt(1, 2, 3))
     torch.testing.assert_close(states.mean(-1), torch.zeros(1, 8).double(), atol=1e-6, rtol=0)
@@ -65,6 +83,20 @@ def test_pooled_is_the_state_at_the_first_end_token():
     tokens = torch.cat([prompt(1, 2, 3), prompt(), prompt(1, 2, 3, 4, 5, 6)])
     states = model(tokens)
     torch.testing.assert_close(model.pooled(tokens), torch.stack([states[0, 4], states[1, 1], states[2, 7]]))
+
+
+def test_pooled_is_projected_where_there_is_a_projection():
+    model, plain = encoder(projection_dim=5), encoder()
+    plain.load_state_dict({name: weight for name, weight in model.state_dict().items() if name != "projection.weight"})
+    tokens = torch.cat([prompt(1, 2, 3), prompt()])
+    torch.testing.assert_close(model.pooled(tokens), plain.pooled(tokens) @ model.projection.weight.T)
+    torch.testing.assert_close(model(tokens), plain(tokens))  # states are not projected
+
+
+def test_the_first_of_several_end_tokens_counts_though_added_tokens_have_higher_ids():
+    model = encoder(end_token=20)
+    tokens = torch.tensor([[38, 1, 39, 20, 20, 39, 20, 39]])
+    torch.testing.assert_close(model.pooled(tokens), model(tokens)[:, 3])
 
 
 def test_padding_changes_nothing_in_the_pooled_state():
@@ -86,7 +118,7 @@ def test_prompts_of_a_batch_do_not_touch_each_other():
     torch.testing.assert_close(model(torch.cat([one, other]))[:1], model(one))
 
 
-def test_every_weight_is_reached_by_a_gradient_but_a_key_s_bias():
+def test_every_weight_is_reached_by_a_gradient_but_a_bias_of_the_keys():
     """A bias adds the same to a query's fit with every key, and the softmax does not feel it."""
     model = encoder()
     tokens = torch.arange(40).reshape(5, 8)  # each id once, each position
@@ -102,10 +134,20 @@ def test_quick_gelu_is_near_the_gelu_and_is_not_it():
     torch.testing.assert_close(quick_gelu(x) - quick_gelu(-x), x)
 
 
-def test_the_published_size():
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        (TextEncoderConfig.stable_diffusion_1(), 123_060_480),
+        (TextEncoderConfig.stable_diffusion_2(), 340_387_840),
+        (TextEncoderConfig.stable_diffusion_xl()[0], 123_060_480),
+        (TextEncoderConfig.stable_diffusion_xl()[1], 694_659_840),
+    ],
+    ids=["1", "2", "XL's first", "XL's second"],
+)
+def test_published_encoders_have_as_many_parameters_as_published(config, count):
     with torch.device("meta"):
-        model = TextEncoder(TextEncoderConfig.stable_diffusion_1())
-    assert sum(parameter.numel() for parameter in model.parameters()) == 123_060_480
+        model = TextEncoder(config)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 
 def test_the_laptop_s_size():
@@ -130,6 +172,19 @@ def test_a_prompt_without_an_end_has_no_pooled_state():
         encoder().pooled(torch.cat([prompt(1), torch.zeros(1, 8, dtype=torch.int64)]))
 
 
+def test_a_feed_forward_is_as_wide_as_it_is_told_and_has_the_activation_it_is_told():
+    block, x = encoder(feed_forward_dim=37, activation="gelu").blocks[0].feed_forward, torch.randn(2, 5, 16).double()
+    assert block.linear.weight.shape == (37, 16)
+    torch.testing.assert_close(block(x), block.out(F.gelu(block.linear(x))))
+    block = encoder().blocks[0].feed_forward
+    torch.testing.assert_close(block(x), block.out(quick_gelu(block.linear(x))))
+
+
+def test_a_configuration_of_before_these_fields_is_what_it_was():
+    sizes = {"vocab_size": 40, "context_length": 8, "dim": 16, "layers": 2, "heads": 2, "end_token": 39}
+    assert TextEncoderConfig.from_dict(sizes) == CONFIG
+
+
 def test_a_configuration_goes_through_json():
     assert TextEncoderConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
     with pytest.raises(ValueError, match="'depth'"):
@@ -143,6 +198,9 @@ def test_a_configuration_goes_through_json():
         ({"heads": 3}, "heads must divide dim=128, got heads=3"),
         ({"end_token": 40}, "0…39, got 40"),
         ({"context_length": 0}, "context_length must be at least 1"),
+        ({"feed_forward_dim": 0}, "feed_forward_dim must be at least 1"),
+        ({"projection_dim": 0}, "projection_dim must be at least 1"),
+        ({"activation": "geglu"}, "activation must be quick_gelu or gelu, got 'geglu'"),
     ],
 )
 def test_impossible_sizes_are_refused(sizes, message):

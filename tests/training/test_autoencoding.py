@@ -51,6 +51,25 @@ def test_the_loss_is_the_negative_elbo_of_a_gaussian_decoder(vae):
     assert_close(loss(vae, kl_weight=2 * s_squared * 32 / 64), negative_elbo * 2 * s_squared / 64)
 
 
+def test_the_kl_is_the_mean_difference_of_log_densities_over_all_numbers_of_z(vae):
+    """Of q(z|x) and of the prior, at draws from q, with PyTorch's own densities; each number of z counts once."""
+    draws, weight = 20_000, 3.0
+    with torch.no_grad():
+        mean, log_variance = vae.encode(X_0.double())
+        z = gaussian.sample(
+            mean.expand(draws, *mean.shape), log_variance.expand(draws, *mean.shape), torch.Generator().manual_seed(1)
+        )
+        q, p = torch.distributions.Normal(mean, (log_variance / 2).exp()), torch.distributions.Normal(0, 1)
+        difference = (q.log_prob(z) - p.log_prob(z)).flatten(1).mean(1)
+        paid = (loss(vae, weight) - loss(vae, 0)) / weight
+    assert abs(difference.mean() - paid) < 5 * difference.std() / draws**0.5
+
+
+def test_latents_that_are_the_prior_cost_nothing(vae):
+    silence(vae, mean=0.0, log_variance=0.0, picture=0.5)
+    assert loss(vae, kl_weight=1) == loss(vae, kl_weight=0)
+
+
 def test_decoding_a_draw_teaches_the_encoder_how_much_noise_to_allow(vae):
     """Without the KL, gradients reach the log-variance through the draw alone, and ask for less noise."""
     silence(vae, mean=0.0, log_variance=0.0, picture=0.0)
@@ -96,8 +115,9 @@ def test_an_autoencoder_begins_with_the_noise_that_was_set(vae, generator):
     with torch.no_grad():
         means = vae.encode(X_0.double())[0]
         set_noise(vae, 0.2)
-        draws = torch.stack([vae.to_latents(X_0.double(), generator) for _ in range(2000)]) / SMALL.latent_scale
-        assert_close(vae.encode(X_0.double())[0], means)
+        same_means, log_variance = vae.encode(X_0.double())
+        assert_close(same_means, means)
+        draws = gaussian.sample(means.expand(2000, *means.shape), log_variance.expand(2000, *means.shape), generator)
     assert (draws.std(0) / 0.2 - 1).abs().max() < 5.5 / (2 * 2000) ** 0.5  # 160 numbers: 5.5 standard errors at most
 
 

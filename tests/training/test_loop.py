@@ -7,7 +7,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from minidiff.diffusion import schedules
-from minidiff.nets import UNet, UNetConfig
+from minidiff.nets import VAE, UNet, UNetConfig, VAEConfig
 from minidiff.training import TrainConfig, diffusion_loss, initialised, train
 from minidiff.training.checkpoint import read_tensors, write_tensors
 
@@ -153,6 +153,52 @@ def test_a_run_from_before_a_number_was_known_goes_on_with_its_default(tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
     with pytest.raises(ValueError, match=r"shares was {} and is now {'0': 0\.5}"):
         train(mlp(), loss, DATA, replace(config, shares={"0": 0.5}), tmp_path / "old", resume=True)
+
+
+OLD_NAMES = {  # of version 0.1.0
+    "transformer.blocks.0.": "transformer.block.",
+    "feed_forward.linear.": "feed_forward.geglu.linear.",
+    "middle.1.attention.": "middle.1.",
+}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: UNet(UNetConfig.tiny(3, channels=(8, 8), attention=(False, True), heads=2, patch_size=1)),
+        lambda: VAE(VAEConfig.tiny(channels=(4, 4), norm_groups=2)),
+    ],
+    ids=["unet", "vae"],
+)
+def test_a_run_begun_by_version_0_1_0_goes_on_bit_for_bit(build, tmp_path):
+    """Its checkpoint has the names that the networks' parts had then, in the model and in its average."""
+    config = TrainConfig(steps=4, batch_size=2, checkpoint_every=2, preview_every=4, precision="float32")
+    pictures, calls = torch.rand(6, 3, 8, 8), []
+
+    def loss(model, batch, generator):
+        calls.append(1)
+        return (model(batch, 5) if isinstance(model, UNet) else model.decode(model.encode(batch)[0])).square().mean()
+
+    def stopping(model, batch, generator):
+        if len(calls) == 6:
+            raise StoppedError
+        return loss(model, batch, generator)
+
+    train(initialised(build, seed=0), loss, pictures, config, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        train(initialised(build, seed=0), stopping, pictures, config, tmp_path / "old")
+    tensors, metadata = read_tensors(tmp_path / "old" / "checkpoint.safetensors")
+    old = {}
+    for name, tensor in tensors.items():
+        for now, then in OLD_NAMES.items():
+            name = name.replace(now, then)
+        old[name] = tensor
+    assert len(old.keys() - tensors.keys()) >= 2  # in the model and in the average
+    write_tensors(tmp_path / "old" / "checkpoint.safetensors", old, metadata)
+    train(initialised(build, seed=0), loss, pictures, config, tmp_path / "old", resume=True)
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "old")
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -3,10 +3,12 @@ from functools import partial
 import pytest
 import torch
 from scipy.stats import norm
+from torch import nn
 from torch.testing import assert_close
 
+from minidiff import samplers
 from minidiff.diffusion import oracles, prediction, schedules
-from minidiff.training import diffusion_loss, logit_normal
+from minidiff.training import TrainConfig, diffusion_loss, initialised, logit_normal, train
 
 SCHEDULE = schedules.cosine(20)
 
@@ -36,17 +38,63 @@ def test_levels_are_drawn_as_was_asked(generator):
     assert abs(counts[11:].sum() / 4000 - share) < 5 * (share * (1 - share) / 4000) ** 0.5
 
 
-@pytest.mark.parametrize("prediction_type", ["eps", "x_0", "v"])
-def test_a_model_that_knows_the_picture_has_no_loss(prediction_type, generator):
+@pytest.mark.parametrize("schedule", [SCHEDULE, schedules.flow(20), schedules.variance_exploding(20)], ids=repr)
+@pytest.mark.parametrize("prediction_type", prediction.FROM)
+def test_a_model_that_knows_the_picture_has_no_loss(prediction_type, schedule, generator):
     point = torch.tensor([[0.3, -0.7]], dtype=torch.float64)
-    exact = oracles.dataset(SCHEDULE, point)
+    exact = oracles.dataset(schedule, point)
 
     def model(x_t, t):
         x_0, eps = exact(x_t, t)
-        return prediction.target(prediction_type, SCHEDULE, x_0, eps, t)
+        return prediction.target(prediction_type, schedule, x_0, eps, t)
 
-    loss = diffusion_loss(model, SCHEDULE, point.expand(64, 2), generator, prediction_type=prediction_type)
+    loss = diffusion_loss(model, schedule, point.expand(64, 2), generator, prediction_type=prediction_type)
     assert_close(loss.item(), 0.0, atol=1e-15, rtol=0)
+
+
+class Lines(nn.Module):
+    """A slope and an intercept for each level: the exact denoiser of a Gaussian in one dimension is of this kind."""
+
+    def __init__(self, T):
+        super().__init__()
+        self.levels = nn.Embedding(T + 1, 2)
+
+    def forward(self, x_t, t):
+        slope, intercept = self.levels(t).split(1, dim=1)
+        return slope * x_t + intercept
+
+
+def test_training_on_a_flow_finds_the_best_velocity_of_a_gaussian_and_draws_from_it(tmp_path, generator):
+    """Of all functions of x_t the best is E[ε - x_0|x_t], a line whose slope is Cov(u, x_t) / Var(x_t)."""
+    schedule, mean, variance = schedules.flow(8, shift=3), 0.7, 0.25
+    x_0 = torch.randn(20_000, 1, generator=generator)
+    x_0 = mean + variance**0.5 * (x_0 - x_0.mean()) / x_0.std()
+    config = TrainConfig(
+        steps=300,
+        batch_size=1000,
+        learning_rate=0.1,
+        warmup=10,
+        weight_decay=0.0,
+        clip=10.0,
+        ema_decay=0.95,
+        precision="float32",
+    )
+
+    def loss(model, batch, generator):
+        return diffusion_loss(model, schedule, batch, generator, prediction_type="u")
+
+    network = train(initialised(lambda: Lines(8), seed=0), loss, x_0, config, tmp_path, device="cpu")
+    signal, noise = schedule.signal[1:], schedule.noise[1:]
+    slope = (noise - signal * variance) / (signal**2 * variance + noise**2)
+    best = torch.stack([slope, -mean - slope * signal * mean], dim=1)
+    assert_close(network.levels.weight[1:].double(), best, rtol=0, atol=0.03)
+
+    x_T = torch.randn(20_000, 1, generator=generator)
+    denoise = prediction.as_denoiser(network, schedule, "u")
+    made = samplers.final(samplers.ddim(denoise, x_T, samplers.times(8, 8)))
+    exact = oracles.gaussian(schedule, torch.tensor([mean]), torch.tensor([variance]))
+    best_made = samplers.final(samplers.ddim(exact, x_T, samplers.times(8, 8)))
+    assert (made - best_made).abs().mean() < 0.015
 
 
 def test_a_model_that_says_nothing_pays_for_the_noise(generator):

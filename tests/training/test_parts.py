@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from torch.testing import assert_close
 
 from minidiff.training import TrainConfig, average, learning_rate
@@ -40,17 +41,28 @@ def test_average_is_the_weighted_sum_of_all_weights_seen():
     assert ema_decay(0.9, 10**6) == 0.9
 
 
-def test_average_follows_the_rule_that_the_notebook_derives():
-    generator = torch.Generator().manual_seed(0)
-    model = nn.Linear(3, 2, bias=False).double()
-    ema, expected = average(model, 0.9), None
+def test_average_is_pytorch_s_own_with_the_recursion_as_its_rule(generator):
+    """The recursion written out in float64, for all tensors of a model and as many steps as the decay takes to reach its end."""
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 4, bias=False))
+    ema, expected = average(model, 0.5), {}
     for n in range(30):
-        weight = torch.randn(2, 3, generator=generator, dtype=torch.float64)
         with torch.no_grad():
-            model.weight.copy_(weight)
+            for name, weight in model.named_parameters():
+                weight.normal_(generator=generator)
+                d = min(0.5, (1 + n) / (10 + n)) if n else 0.0
+                expected[name] = d * expected.get(name, 0.0) + (1 - d) * weight.double()
         ema.update_parameters(model)
-        expected = weight if n == 0 else ema_update(expected, weight, ema_decay(0.9, n))
-        assert_close(ema.module.weight.detach(), expected)
+        for name, weight in ema.module.named_parameters():
+            assert_close(weight.double(), expected[name], rtol=1e-6, atol=1e-6)
+    assert isinstance(ema, AveragedModel)
+
+
+def test_ema_update_moves_the_average_a_share_of_the_way_in_place():
+    kept, current = torch.tensor([1.0, -2.0], dtype=torch.float64), torch.tensor([3.0, 2.0], dtype=torch.float64)
+    made = ema_update(kept, current, 0.75)
+    assert made is kept
+    assert_close(kept, torch.tensor([1.5, -1.0], dtype=torch.float64))  # a quarter of the way
+    assert_close(current, torch.tensor([3.0, 2.0], dtype=torch.float64))
 
 
 def test_buffers_are_copied_from_the_model_not_averaged():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from minidiff.diffusion import noise
+from minidiff import noise
 
 
 def test_an_image_s_noise_does_not_depend_on_its_batch():
