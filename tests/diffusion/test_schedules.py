@@ -326,7 +326,7 @@ def test_schedules_that_differ_in_one_number_are_not_shared():
 
 
 @pytest.mark.parametrize("make", [schedules.flow, schedules.variance_exploding])
-@pytest.mark.parametrize("name", ["betas", "alphas", "alphas_cumprod", "beta"])
+@pytest.mark.parametrize("name", ["betas", "alphas", "alphas_cumprod", "beta", "zero_terminal_snr"])
 def test_asked_for_beta_a_schedule_without_it_says_what_has_it(make, name):
     with pytest.raises(AttributeError, match=f"has no {name}.*linear, scaled_linear, cosine, sigmoid"):
         getattr(make(10), name)
