@@ -104,7 +104,9 @@ class Schedule(ABC):
 
     def __getattr__(self, name: str) -> Tensor:
         of_beta = "; formulas in β need signal² + noise² = 1: linear, scaled_linear, cosine, sigmoid or from_betas"
-        raise AttributeError(f"{type(self).__name__} has no {name}{of_beta if name[:4] in ('beta', 'alph', 'zero') else ''}")
+        raise AttributeError(
+            f"{type(self).__name__} has no {name}{of_beta if name[:4] in ('beta', 'alph', 'zero') else ''}"
+        )
 
 
 def shared(*schedules: Schedule) -> Schedule:
