@@ -35,9 +35,7 @@ class Step(NamedTuple):
     s: Real
     now: Scales
     next: Scales
-    z: Tensor | None = (
-        None  # noise; None in a step into level 0, where it would only blur the result, and where none is drawn
-    )
+    z: Noise = None  # None in a step into level 0, where noise would only blur the result, and where none is drawn
     past: tuple[tuple[Scales, Prediction], ...] = ()  # the predictions of earlier steps, the newest first
 
 
