@@ -1,4 +1,4 @@
-# make demo, make demo-train, make test: each sets up .venv first, and only once. TORCH_INDEX=… points pip at other builds of PyTorch.
+# make demo, make demo-train, make test, make test-fast: each sets up .venv first, and only once. TORCH_INDEX=… points pip at other builds of PyTorch.
 PYTHON ?= python3
 TORCH_INDEX ?=
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO_RUN := out/digits-pixel
 
-.PHONY: demo demo-train test test-package test-notebooks lint notebooks clean
+.PHONY: demo demo-train test test-fast test-package test-notebooks lint notebooks clean
 
 demo: $(VENV)/.installed
 	$(BIN)/minidiff generate --model digits --grid 4 --out out/digits.png --strip out/denoising.png \
@@ -22,6 +22,10 @@ demo-train: $(VENV)/.installed
 # side by side, one core each; threads that wait must not spin, or each would slow the other down
 test: lint
 	TQDM_DISABLE=1 OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory -j2 test-package test-notebooks
+
+# the tests that train nothing and start no other program, on all cores
+test-fast: $(VENV)/.installed-dev
+	TQDM_DISABLE=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "not slow" --numprocesses auto --quiet
 
 test-package:
 	$(BIN)/python -m pytest

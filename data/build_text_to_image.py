@@ -1,10 +1,10 @@
-"""Bundle a run of `minidiff train digits-long` or `emoji`: half-precision weights, vocabulary, configuration with the numbers of
-the run's three stages, and a picture of samples.
+"""Bundle a run of `minidiff train digits-long` or `emoji`: half-precision weights, vocabulary, a picture of samples, and a
+configuration with the training settings of the run's three stages.
 
     minidiff train digits-long --out runs/digits
     python data/build_text_to_image.py runs/digits digits
 
-Another machine's weights will differ, and so may what they are worth: `minidiff evaluate runs/digits` first.
+Weights differ between machines, and their quality may differ too. Run `minidiff evaluate runs/digits` first.
 """
 
 import argparse
@@ -13,11 +13,13 @@ from pathlib import Path
 
 import torch
 
+from minidiff import storage
 from minidiff.data import pictures
-from minidiff.pipelines import TextToImage, recipes
-from minidiff.training import checkpoint
+from minidiff.pipelines import TextToImage
+from minidiff.recipes.digits import DIGITS_LONG
+from minidiff.recipes.emoji import EMOJI
 
-RECIPES = {"digits": recipes.DIGITS_LONG, "emoji": recipes.EMOJI}
+RECIPES = {"digits": DIGITS_LONG, "emoji": EMOJI}
 STAGES = {"vae_training": "1-vae", "text_training": "2-text", "unet_training": "3-unet"}
 
 
@@ -39,8 +41,8 @@ def main() -> None:
 
 
 def training_of(stage: Path) -> dict:
-    """The numbers that a stage was trained with, as its checkpoint has them."""
-    return checkpoint.read_tensors(stage / checkpoint.CHECKPOINT)[1]["training"]
+    """The training settings in a stage's checkpoint."""
+    return storage.read_tensors(stage / "checkpoint.safetensors")[1]["training"]
 
 
 if __name__ == "__main__":

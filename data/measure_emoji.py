@@ -1,9 +1,9 @@
-"""Recall and composition of a model of emoji over its training: the snapshots of a run, each drawn from and judged.
+"""Measure the recall and composition of an emoji model at each snapshot of its training.
 
     minidiff train emoji --out runs/emoji
     python data/measure_emoji.py runs/emoji
 
-Writes data/emoji/curve.json: the shares after each snapshot's steps, and those of real pictures beside them.
+Writes data/emoji/curve.json: the steps of each snapshot, the shares for its samples, and the shares for real pictures.
 """
 
 import argparse
@@ -11,9 +11,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from minidiff import storage
 from minidiff.pipelines import TextToImage
-from minidiff.pipelines.evaluate_emoji import evaluate_emoji, train_emoji_judge
-from minidiff.training import checkpoint
+from minidiff.recipes.evaluate_emoji import evaluate_emoji
+from minidiff.recipes.judges import train_emoji_judge
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
         "real_recall": reports[-1].real_recall,
         "real_composition": reports[-1].real_composition.both,
     }
-    checkpoint.write_json(arguments.output, curve)
+    storage.write_json(arguments.output, curve)
     print(curve)
 
 

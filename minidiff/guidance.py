@@ -1,12 +1,12 @@
-r"""Guidance: a denoiser whose answers lean towards what was asked for.
+r"""Guidance: denoisers whose predictions are moved towards a condition.
 
-Bayes' rule on the score gives the direction: $\nabla \log q(x_t \mid y) = \nabla \log q(x_t) + \nabla \log p(y \mid x_t)$. With the last
-term taken s times, samples follow y more closely, and vary less. `classifier` takes that term from a classifier that
-was trained on noisy pictures, `classifier_free` from the difference between a denoiser's predictions with the prompt and without it.
-`auto` needs no prompt: it moves away from the prediction of a worse network.
+Bayes' rule for the score is $\nabla \log q(x_t \mid y) = \nabla \log q(x_t) + \nabla \log p(y \mid x_t)$. With the last term multiplied
+by a scale s > 1, samples match y better and vary less. `classifier` takes the last term from a classifier of noisy pictures,
+`classifier_free` from the difference between predictions with and without the prompt. `auto` needs no prompt: it moves the prediction away
+from the prediction of a worse network.
 
-The result is a denoiser like any other, with the schedule of those that went in. Clip the result, `clip_x_0(classifier_free(...))`, and
-not what goes in: beyond scale 1 the guided x̂_0 lies outside of the segment between the two predictions.
+All three return a Denoiser with the schedule of the given denoiser. Clip the guided denoiser, `clip_x_0(classifier_free(...))`, not the
+given one: for s > 1 the guided x̂_0 lies outside the segment between the two predictions.
 """
 
 from collections.abc import Callable
@@ -21,30 +21,30 @@ from minidiff.diffusion.prediction import Denoiser, Prediction
 from minidiff.diffusion.schedules import Level, shared
 from minidiff.nets import Condition
 
-Scale = Float[Tensor, "b"] | Real  # how strongly to guide: one number, or one for each item of the batch
+Scale = Float[Tensor, "b"] | Real  # the guidance scale: one number, or one for each item of the batch
 
 
 def classifier_free(denoise: Denoiser, condition: Condition, null_condition: Condition, scale: Scale) -> Denoiser:
-    r"""$\hat\varepsilon = \varepsilon_\varnothing + s\,(\varepsilon_c - \varepsilon_\varnothing)$   (`guidance.classifier_free`)
+    r"""A denoiser guided by a prompt: $\hat\varepsilon = \varepsilon_\varnothing + s\,(\varepsilon_c - \varepsilon_\varnothing)$   (`guidance.classifier_free`)
 
-    The denoiser is asked with and without the prompt in one call on 2 B items, `Condition.cat(null_condition, condition)`; at scale 1 it is
-    called on the B items with their condition alone. x̂_0 is combined as ε̂ is: both are linear, so x_t stays on the line between them.
-    scale s: 0 ignores the prompt, 1 is the conditional denoiser as it was trained, above 1 overstates the prompt. Another
-    prompt's condition in place of the null condition makes it a negative prompt: the prediction moves away from it.
-    Raises ValueError where the conditions do not fit each other, are not one for each item of x_t, or the scale is not finite or is not one
-    number or one an item.
-    Source: Ho & Salimans, Classifier-Free Diffusion Guidance, 2022, eq. 6, who write $(1 + w)\,\varepsilon_c - w\,\varepsilon_\varnothing$: their
-    w is s - 1, and their 0 is "off". Stable Diffusion's guidance scale, 7.5 say, is s.
+    One call on 2 B items, with `Condition.cat(null_condition, condition)`, predicts without and with the prompt. At scale 1 the call has
+    only the B items with their condition. x̂_0 is combined as ε̂ is, so signal_t x̂_0 + noise_t ε̂ is still x_t.
+    scale s: 0 ignores the prompt, 1 is the conditional denoiser, above 1 the prompt has more effect. For a negative prompt, pass its
+    condition as the null condition: the prediction then moves away from that prompt.
+    Raises ValueError where the conditions do not fit each other or the items of x_t, and for a scale that is not finite, or is neither one
+    number nor one per item.
+    Source: Ho & Salimans, Classifier-Free Diffusion Guidance, 2022, eq. 6: $(1 + w)\,\varepsilon_c - w\,\varepsilon_\varnothing$ with w = s - 1,
+    so w = 0 is no guidance. Stable Diffusion's guidance scale, for example 7.5, is s.
     """
     if null_condition.batch != condition.batch:
-        raise ValueError(f"one null condition for each: got {null_condition.batch} for {condition.batch} conditions")
+        raise ValueError(f"expected {condition.batch} null conditions, one per condition; got {null_condition.batch}")
     scales = _finite(scale)
     off = bool((scales == 1).all())
     both_conditions = Condition.cat(null_condition, condition)
 
     def guided(x_t: Tensor, t: Level) -> Prediction:
         if x_t.shape[0] != condition.batch:
-            raise ValueError(f"one condition for each item: got {condition.batch} conditions for {x_t.shape[0]} items")
+            raise ValueError(f"expected one condition per item, got {condition.batch} for {x_t.shape[0]} items")
         s = _like(scales, x_t)
         if off:
             return denoise(x_t, t, condition)
@@ -57,12 +57,12 @@ def classifier_free(denoise: Denoiser, condition: Condition, null_condition: Con
 
 
 def auto(denoise: Denoiser, worse: Denoiser, scale: Scale) -> Denoiser:
-    r"""$\hat\varepsilon = \varepsilon_- + s\,(\varepsilon_\theta - \varepsilon_-)$   (`guidance.auto`)
+    r"""A denoiser guided away from a worse one: $\hat\varepsilon = \varepsilon_- + s\,(\varepsilon_\theta - \varepsilon_-)$   (`guidance.auto`)
 
-    `worse` makes the same kind of mistakes, only larger: the network itself, early in its training. Where both agree nothing changes; where
-    the better one has moved away from the worse, it is moved on. x̂_0 is combined as ε̂ is.
-    scale s: 0 is the worse denoiser, 1 the better one, around 2 is usual.
-    Raises ValueError for denoisers of different schedules, and for a scale that is not finite or is not one number or one an item.
+    `worse` must make the same kind of errors, but larger ones: for example the same network earlier in training. Where both predictions are
+    equal nothing changes; where they differ, the difference is multiplied by s. x̂_0 is combined as ε̂ is.
+    scale s: 0 is `worse`, 1 is `denoise`; values around 2 are usual.
+    Raises ValueError for denoisers of different schedules, and for a scale that is not finite, or is neither one number nor one per item.
     Source: Karras et al., Guiding a Diffusion Model with a Bad Version of Itself, 2024, section 4.
     """
     scales = _finite(scale)
@@ -77,14 +77,14 @@ def auto(denoise: Denoiser, worse: Denoiser, scale: Scale) -> Denoiser:
 
 
 def classifier(denoise: Denoiser, log_probability: Callable[[Tensor, Level], Tensor], scale: Scale) -> Denoiser:
-    r"""$\hat\varepsilon = \varepsilon_\theta - s\,\mathrm{noise}_t\;\nabla_{x_t} \log p(y \mid x_t)$, with noise_t = √(1 - ᾱ_t)   (`guidance.classifier`)
+    r"""A denoiser guided by a classifier: $\hat\varepsilon = \varepsilon_\theta - s\,\mathrm{noise}_t\;\nabla_{x_t} \log p(y \mid x_t)$, with noise_t = √(1 - ᾱ_t)   (`guidance.classifier`)
 
-    `log_probability(x_t, t)` is log p(y|x_t) in nats, (B,), for the y that is wanted of each item: a classifier of *noisy* pictures,
-    differentiable, in evaluation mode. It alone is called with gradients on, also within `torch.no_grad` (as samplers are) and
-    `torch.inference_mode`; its parameters' own gradients stay as they are. x̂_0 follows from the new ε̂, t in 1…T.
-    scale s: 0 is the denoiser itself, 1 is Bayes' rule, above 1 overstates y.
-    Raises ValueError for any other t, where the signal is 0 (there x_t says nothing of y), where log_probability does not answer
-    (B,) or not differentiably, and for a scale that is not finite or is not one number or one an item.
+    `log_probability(x_t, t)` returns log p(y|x_t) in nats, shape (B,), for the wanted y of each item. It must be differentiable:
+    a classifier of *noisy* pictures in evaluation mode. It alone is called with gradients on, also under `torch.no_grad` and
+    `torch.inference_mode`; the gradients of its parameters are not changed. x̂_0 is computed from the new ε̂; t in 1…T.
+    scale s: 0 is the denoiser itself, 1 is Bayes' rule, above 1 y has more effect.
+    Raises ValueError for any other t, where the signal is 0, for a log_probability that is not of shape (B,), and for a scale that is not
+    finite, or is neither one number nor one per item.
     Source: Dhariwal & Nichol, Diffusion Models Beat GANs on Image Synthesis, 2021, eq. 14, with the scale of their section 4.3.
     """
     scales = _finite(scale)
@@ -92,10 +92,12 @@ def classifier(denoise: Denoiser, log_probability: Callable[[Tensor, Level], Ten
     def guided(x_t: Tensor, t: Level, *condition: Any) -> Prediction:
         signal, noise = denoise.schedule.at(t, like=x_t, noisy=True)
         if (signal == 0).any():
-            raise ValueError(f"x_t says nothing of y where the signal is 0 (t = {t}): begin to guide below that level")
+            raise ValueError(
+                f"the signal is 0 at t = {t}, so a classifier cannot guide there: begin to guide at a lower level"
+            )
         x_0, eps = denoise(x_t, t, *condition)
-        lean = _like(scales, x_t) * _gradient(log_probability, x_t, t)
-        return Prediction(x_0 + (noise**2 / signal).to(x_t) * lean, eps - noise.to(x_t) * lean)
+        gradient = _like(scales, x_t) * _gradient(log_probability, x_t, t)
+        return Prediction(x_0 + (noise**2 / signal).to(x_t) * gradient, eps - noise.to(x_t) * gradient)
 
     return Denoiser(denoise.schedule, guided)
 
@@ -104,15 +106,14 @@ def _gradient(log_probability: Callable[[Tensor, Level], Tensor], x_t: Tensor, t
     """The gradient of each item's log-probability with respect to that item."""
     with torch.inference_mode(False), torch.enable_grad():
         leaf = x_t.detach().clone().requires_grad_()
-        answer = log_probability(leaf, t)
-        if answer.shape != x_t.shape[:1]:
-            raise ValueError(f"log_probability must answer ({len(x_t)},), one an item; got {tuple(answer.shape)}")
-        if not answer.requires_grad:
-            raise ValueError("log_probability must be differentiable in x_t: take no_grad and detach out of it")
-        return torch.autograd.grad(answer.sum(), leaf)[0]
+        log_p = log_probability(leaf, t)
+        if log_p.shape != x_t.shape[:1]:
+            raise ValueError(f"log_probability must return shape ({len(x_t)},), got {tuple(log_p.shape)}")
+        return torch.autograd.grad(log_p.sum(), leaf)[0]
 
 
 def _finite(scale: Scale) -> Tensor:
+    """The scale as a float64 tensor. Raises ValueError where it is not finite."""
     scales = torch.as_tensor(scale, dtype=torch.float64)
     if not scales.isfinite().all():
         raise ValueError(f"scale must be finite, got {scale}")
@@ -120,7 +121,7 @@ def _finite(scale: Scale) -> Tensor:
 
 
 def _like(scales: Tensor, x_t: Tensor) -> Tensor:
-    """Shaped to broadcast over x_t."""
+    """The scales, shaped to broadcast over x_t. Raises ValueError unless there is one, or one per item."""
     if scales.shape not in ((), (len(x_t),)):
         raise ValueError(f"scale must be one number or of shape ({len(x_t)},), got shape {tuple(scales.shape)}")
     return scales.to(x_t).reshape(-1, *[1] * (x_t.ndim - 1))

@@ -1,7 +1,7 @@
 """Gaussian noise that is the same on every device and in every batch.
 
-It is drawn on the CPU and then moved, so that a seed means the same on CPU and CUDA; and with one generator an image, no image
-depends on the batch that it is drawn in.
+Noise is drawn on the CPU and then moved, so a seed gives the same noise on CPU and CUDA. With one generator per image, the noise of an
+image does not depend on the other images of the batch.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ Generators = torch.Generator | Sequence[torch.Generator]
 
 
 def randn_like(x: Tensor, generator: Generators) -> Tensor:
-    """Standard normal noise of x's shape, dtype and device, from one generator or from one an item of the batch.
+    """Standard normal noise with the shape, dtype and device of x, from one generator or one per item of the batch.
 
-    Raises TypeError where there is no generator (the global one is never used), ValueError where their number is not x's batch size.
+    Raises TypeError without a generator: the global one is never used. Raises ValueError unless a sequence has one generator per item.
     """
     check_generators(generator, x)
     if isinstance(generator, torch.Generator):
@@ -24,17 +24,17 @@ def randn_like(x: Tensor, generator: Generators) -> Tensor:
 
 
 def check_generators(generator: Generators | None, x: Tensor) -> None:
-    """Raises TypeError unless there is a torch.Generator or a sequence of them, ValueError unless there is one for each item of x."""
+    """Raises TypeError for anything but a torch.Generator or a sequence of them, ValueError unless a sequence has one per item of x."""
     if isinstance(generator, torch.Generator):
         return
     if not isinstance(generator, Sequence) or not all(isinstance(one, torch.Generator) for one in generator):
         raise TypeError(
-            f"noise is drawn here: pass generator=, a torch.Generator or one for each image; got {generator!r}"
+            f"generator must be a torch.Generator or a list with one per image, to draw noise; got {generator!r}"
         )
     if len(generator) != len(x):
-        raise ValueError(f"one generator an image: got {len(generator)} generators for {len(x)} images")
+        raise ValueError(f"expected one generator per image: got {len(generator)} generators for {len(x)} images")
 
 
 def seeded(seed: int, count: int) -> list[torch.Generator]:
-    """One generator for each of `count` images: image i is drawn from `seed + i`, whatever batch it is in."""
+    """One generator per image: image i has the seed `seed + i`, in a batch of any size."""
     return [torch.Generator().manual_seed(seed + i) for i in range(count)]

@@ -1,6 +1,6 @@
-"""What notebooks show: figures in one palette, formulas, and the source of the functions that compute them.
+"""What notebooks show: figures with one palette, formulas, and the source of functions.
 
-Axes are matplotlib's own, so that a notebook can add to any figure; end each with `plotting.show()`.
+All axes are plain matplotlib axes, so a notebook can add to any figure. End each figure with `plotting.show()`.
 """
 
 import inspect
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from IPython.display import Markdown, Math, display
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
 from torch import Tensor
 
 from minidiff.formulas import BY_ID, FORMULAS
@@ -35,48 +34,48 @@ STYLE = {
 
 
 def panels(rows: int = 1, columns: int = 1, *, width: float = 4.2, height: float = 3.2, **options) -> list[Axes]:
-    """A new figure of rows × columns panels, each width × height inches, row by row in one list; options go to `plt.subplots`."""
+    """The panels of a new figure with rows × columns panels, as a list, row by row.
+
+    Each panel is width × height inches. Other options go to `plt.subplots`.
+    """
     plt.rcParams.update(STYLE)
     _, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **options)
     return list(axes.flat)
 
 
 def label(axes: Axes, title: str = "", x: str = "", y: str = "", *, legend: bool = False) -> None:
-    """Title and axis labels; a legend if asked for."""
+    """Set the title and the axis labels; draw a legend if `legend` is true."""
     axes.set(title=title, xlabel=x, ylabel=y)
     if legend:
         axes.legend()
 
 
 def curves(axes: Axes, x, ys: Mapping[str, object], **options) -> None:
-    """One line for each entry of ys, name -> values over x, and a legend; options go to `Axes.plot`."""
+    """Draw a line for each entry of ys, which maps names to values at x, and a legend. Options go to `Axes.plot`."""
     for name, y in ys.items():
         axes.plot(_array(x), _array(y), label=name, **options)
     axes.legend()
 
 
 def band(axes: Axes, x, mean, std, *, color: str = BLUE, name: str = "") -> None:
-    """A mean, and one standard deviation on either side of it."""
+    """Draw a mean over x, and shade one standard deviation above and below the mean."""
     x, mean, std = _array(x), _array(mean), _array(std)
     axes.plot(x, mean, color=color, label=name or None)
     axes.fill_between(x, mean - std, mean + std, color=color, alpha=0.2, lw=0)
 
 
 def histogram(axes: Axes, values, *, bins: int = 60, color: str = GREY, name: str = "") -> None:
-    """How values are distributed, as a density to draw curves over."""
+    """Draw a histogram of the values, scaled as a density."""
     axes.hist(_array(values).ravel(), bins=bins, density=True, color=color, alpha=0.5, label=name or None)
 
 
-def scatter(
-    axes: Axes, points: Tensor, *, color=BLUE, size: float = 3, limit: float | None = 3.0, name: str = ""
-) -> PathCollection:
-    """Points (N, 2) of the plane, with equal axes from -limit to limit."""
+def scatter(axes: Axes, points: Tensor, *, color=BLUE, size: float = 3, limit: float | None = 3.0) -> None:
+    """Draw points (N, 2) of the plane. Both axes have one scale, and run from -limit to limit unless `limit` is None."""
     points = _array(points)
-    drawn = axes.scatter(points[:, 0], points[:, 1], s=size, c=color, alpha=0.6, lw=0, label=name or None)
+    axes.scatter(points[:, 0], points[:, 1], s=size, c=color, alpha=0.6, lw=0)
     axes.set_aspect("equal")
     if limit is not None:
         axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
-    return drawn
 
 
 def pictures(
@@ -89,9 +88,10 @@ def pictures(
     low: float = -1,
     high: float = 1,
 ) -> None:
-    """A grid of pictures (N, C, H, W) or (N, H, W), values low…high, `size` inches each, row by row.
+    """Draw pictures (N, 1, H, W), (N, 3, H, W) or (N, H, W) in a grid, row by row, `size` inches each.
 
-    Titles stand over the first pictures, one each; row titles left of the rows. Raises ValueError for a tensor of another shape.
+    Values from low to high run from black to white; values outside are clipped. `titles` are written above the first pictures,
+    `row_titles` to the left of the rows. Raises ValueError for a tensor of another shape.
     """
     if images.ndim == 3:
         images = images[:, None]
@@ -113,36 +113,36 @@ def pictures(
 
 
 def slope(axes: Axes, x, y, order: float, *, name: str = "") -> None:
-    """A dashed guide of the given slope through the last of the points (x, y), for log–log axes."""
+    """Draw a dashed line of slope `order` through the last point of (x, y), on log–log axes."""
     x, y = _array(x), _array(y)
     axes.loglog(x, y[-1] * (x / x[-1]) ** order, "--", color=GREY, lw=1, label=name or f"slope {order:g}")
 
 
 def show() -> None:
-    """Shows the figure and lets go of it, so that the cell has no other output."""
+    """Show the figure and close it, so that the notebook does not show the figure a second time."""
     plt.show()
     plt.close("all")
 
 
 def show_formula(*ids: str) -> None:
-    """Prints formulas of the list, as LaTeX generated from their expressions. Raises ValueError for an id that is not listed."""
+    """Show the formulas with these ids, each tagged with its id. Raises ValueError for an id that is not in `formulas.BY_ID`."""
     for id in ids:
         if id not in BY_ID:
-            raise ValueError(f"no formula is called {id!r}; the list has {', '.join(BY_ID)}")
+            raise ValueError(f"unknown formula id {id!r}; expected one of {', '.join(BY_ID)}")
         display(Math(BY_ID[id].latex + rf"\tag{{{id}}}"))
 
 
 def show_source(function: Callable) -> None:
-    """Prints the source of a function of the package, so that a notebook cannot quote another."""
+    """Print the source of a function as the package has it, so that a notebook never shows an outdated copy."""
     print(inspect.getsource(inspect.unwrap(function)).rstrip())
 
 
 def formula_table(notebook: str | None = None) -> None:
-    """The formulas of one notebook, or of all, as a table: id, formula, function, source."""
+    """Show a table of formulas with id, formula, function and source: those of one notebook ("01", "02", …), or all."""
     rows = [f for f in FORMULAS if notebook in (None, f.notebook)]
     lines = ["| id | formula | in the package | source |", "|---|---|---|---|"]
     for f in rows:
-        latex = f.latex.replace(r"\|", r"\Vert ").replace("|", r"\vert ")  # a bar would end the table's cell
+        latex = f.latex.replace(r"\|", r"\Vert ").replace("|", r"\vert ")  # "|" ends a cell of a Markdown table
         lines.append(f"| `{f.id}` | ${latex}$ | `{f.function_name}` | {f.source} |")
     display(Markdown("\n".join(lines)))
 

@@ -10,7 +10,7 @@ hypothesis.settings.load_profile("same")
 
 @pytest.fixture(autouse=True)
 def _seeded_on_one_thread() -> None:
-    """Networks as small as those of the tests are slower on many threads; their weights are the same in every run."""
+    """One thread, because the tests' networks are too small for more; one seed, so that their weights are the same in every run."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
@@ -21,7 +21,8 @@ def generator() -> torch.Generator:
 
 
 def small(schedule, prediction_type):
-    from minidiff import nets, text  # here, so that tests which need less import less
+    """An untrained text-to-image model with all its parts, each as small as possible."""
+    from minidiff import nets, text  # here, so that tests which do not need them start faster
     from minidiff.conditioner import Conditioner
     from minidiff.pipelines import TextToImage
 
@@ -44,11 +45,22 @@ def small(schedule, prediction_type):
 
 @pytest.fixture(scope="session")
 def small_model():
-    """Every part of a text-to-image model, as small as it gets, untrained."""
+    """A small untrained text-to-image model on a schedule that keeps the variance."""
     return small({"name": "cosine", "T": 50}, "v")
 
 
 @pytest.fixture(scope="session")
 def small_flow_model():
-    """The same networks as a model of flow matching."""
+    """The same networks as a flow-matching model."""
     return small({"name": "flow", "T": 50, "shift": 1.5}, "u")
+
+
+@pytest.fixture(scope="session")
+def small_pixel_model():
+    """A small untrained model of pixels, without prompts."""
+    from minidiff.nets import UNet, UNetConfig
+    from minidiff.pipelines import PixelDiffusion
+
+    torch.manual_seed(0)
+    unet = UNet(UNetConfig.tiny(channels=(16, 16), attention=(False, True), heads=2))
+    return PixelDiffusion(unet.eval(), {"name": "cosine", "T": 50}, "v", size=16)

@@ -5,10 +5,6 @@ from PIL import Image
 
 from minidiff import cli
 from minidiff.data import pictures
-from minidiff.nets import UNet, UNetConfig
-from minidiff.pipelines import PixelDiffusion
-
-SMALL = UNetConfig.tiny(channels=(16, 16), attention=(False, True), heads=2)
 
 
 @pytest.fixture
@@ -26,8 +22,8 @@ def run(monkeypatch, capsys):
 
 
 @pytest.fixture
-def model(tmp_path):
-    PixelDiffusion(UNet(SMALL), SMALL, {"name": "cosine", "T": 20}, "v", size=16).save(tmp_path / "model")
+def model(small_pixel_model, tmp_path):
+    small_pixel_model.save(tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -87,12 +83,12 @@ def test_generate_draws_prompts_and_notes_how(run, small_model, tmp_path):
     away = ["--negative", notes["negative"], "--guidance", notes["guidance_scale"], "--sampler", notes["sampler"]]
     assert not run("generate", *notes["prompts"], *words, *away, "--grid", 2)[0]
     assert out.read_bytes() == first
-    assert "draws what it is told" in run("generate", *words)[0]
+    assert "this model draws from prompts" in run("generate", *words)[0]
 
 
 def test_a_model_without_prompts_takes_none(run, model, tmp_path):
     code, _ = run("generate", "a red seven", "--model", model, "--out", tmp_path / "x.png")
-    assert "knows no prompts" in code
+    assert "this model draws without prompts" in code
 
 
 def test_info_describes_the_machine_and_a_model(run, model):
@@ -105,7 +101,7 @@ def test_info_describes_the_machine_and_a_model(run, model):
 def test_evaluate_asks_the_judge_of_the_subject(run, small_model, tmp_path):
     small_model.save(tmp_path / "cats", notes={"subject": "cats"})
     code, _ = run("evaluate", tmp_path / "cats")
-    assert "draws cats, and there are judges of digits and emoji only" in code
+    assert "draws cats; there are judges for: pixel diffusion, digits, emoji" in code
 
 
 @pytest.mark.slow
@@ -131,13 +127,16 @@ def test_train_leaves_a_model_that_generates_and_can_be_resumed(run, tmp_path):
         (("train", "digits-pixel", "--device", "tpu"), "unknown device 'tpu'"),
         (("train", "digits-pixel", "--batch-size", "9999"), "a batch of 9999"),
         (("generate", "--out", "x.jpg"), "ends in .png"),
-        (("generate",), "draws what it is told"),
-        (("generate", "--model", "nowhere", "--out", "x.png"), "nowhere is no model"),
+        (("generate",), "this model draws from prompts"),
+        (("generate", "--model", "nowhere", "--out", "x.png"), "nowhere is not a model"),
         (("generate", "--model", "digits-pixel", "--out", "x.png", "--sampler", "magic"), "unknown sampler 'magic'"),
         (("generate", "--model", "digits-pixel", "--out", "x.png", "--steps", "5000"), "room for 1 to 1000 steps"),
-        (("generate", "--model", "digits-pixel", "--out", "x.png", "--count", "0"), "at least 1 picture"),
-        (("evaluate", "nowhere"), "nowhere is no model"),
-        (("evaluate", "digits-pixel", "--count", "0"), "at least 1 picture"),
+        (
+            ("generate", "--model", "digits-pixel", "--out", "x.png", "--count", "0"),
+            "number of images must be at least 1",
+        ),
+        (("evaluate", "nowhere"), "nowhere is not a model"),
+        (("evaluate", "digits-pixel", "--count", "0"), "number of images must be at least 1"),
     ],
 )
 def test_a_user_s_mistake_gets_one_line_that_helps(run, words, message, tmp_path, monkeypatch):
@@ -153,6 +152,14 @@ def test_a_user_s_mistake_gets_one_line_that_helps(run, words, message, tmp_path
 def test_help_names_every_command(run):
     commands = ("train", "generate", "edit", "inpaint", "outpaint", "evaluate", "info")
     assert all(name in run("--help")[1] for name in commands)
+
+
+def test_every_command_that_draws_has_the_options_of_sampling_and_of_the_grid(run):
+    for command in ("generate", "edit", "inpaint", "outpaint", "evaluate"):
+        code, printed = run(command, "--help")
+        assert code == 0
+        options = ["--guidance", "--steps", "--sampler", "--seed"] + ["--grid", "--scale"] * (command != "evaluate")
+        assert [option for option in options if option not in printed] == []
 
 
 def test_edit_inpaint_and_outpaint_write_pictures_and_note_how(run, small_model, tmp_path):
@@ -188,15 +195,15 @@ def test_what_cannot_be_edited_gets_one_line(run, model, small_model, tmp_path):
     for words, message in (
         (("edit", red, "a two", "--strength", 0, *use), "strength must lie in (0, 1]"),
         (("edit", tmp_path / "none.png", "a two", *use), "cannot read the picture"),
-        (("edit", red, "a two", "--model", model), "knows no prompts"),
+        (("edit", red, "a two", "--model", model), "draws without prompts and cannot edit"),
         (("edit", red, "a two", *use, "--count", 0), "count must be at least 1"),
-        (("inpaint", red, "a two", *use), "--mask FILE or by --box"),
+        (("inpaint", red, "a two", *use), "either --mask FILE or --box"),
         (
             ("inpaint", red, "a two", *use, "--mask", tmp_path / "small.png"),
             "as large as the picture, 32×32; got 16×16",
         ),
         (("inpaint", red, "a two", *use, "--box", 8, 8, 8, 16), "a box is left, top, right, bottom"),
-        (("outpaint", red, "a two", *use, "--padding", 0), "padding must add pixels"),
+        (("outpaint", red, "a two", *use, "--padding", 0), "padding must be positive"),
     ):
         code, _ = run(*words)
         assert str(code).startswith("minidiff: ")

@@ -52,7 +52,29 @@ def test_the_environment_names_the_device(monkeypatch):
         devices.resolve("auto")
 
 
-def test_a_device_that_is_not_there_is_an_error(monkeypatch):
+def test_an_argument_comes_before_the_environment_and_auto_takes_cuda_if_there_is_one(monkeypatch):
+    monkeypatch.setenv("MINIDIFF_DEVICE", "gpu")
+    assert devices.resolve("cpu") == torch.device("cpu")
+    monkeypatch.delenv("MINIDIFF_DEVICE")
+    assert devices.resolve() == torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:one", "cuda:-1", "cuda0", "cpu:0", " cpu", ""])
+def test_an_unknown_device_is_an_error_that_lists_the_known_ones(name):
+    with pytest.raises(ValueError, match=f"unknown device '{name}': choose auto, cpu, cuda or cuda:N"):
+        devices.resolve(name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:12"])
+def test_one_of_several_cuda_devices_can_be_named(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert devices.resolve(name) == torch.device(name)
+    monkeypatch.setenv("MINIDIFF_DEVICE", name)
+    assert devices.resolve() == torch.device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
+def test_a_device_that_is_not_there_is_an_error(name, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="sees none here"):
-        devices.resolve("cuda")
+    with pytest.raises(ValueError, match=f"device {name} was asked for, but PyTorch finds no CUDA here"):
+        devices.resolve(name)

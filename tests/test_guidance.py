@@ -1,5 +1,5 @@
-"""Guidance against truth. For a mixture of Gaussians whose components carry labels, the denoiser without a label, the denoiser with one and
-the classifier of noisy points are all known exactly."""
+"""Guidance compared with exact results. For a mixture of Gaussians with labelled components, the denoiser without a label, the denoiser
+with a label and the classifier of noisy points are known in closed form."""
 
 import math
 from functools import cache
@@ -28,7 +28,7 @@ NULL = 3
 
 @cache
 def laws(schedule):
-    """The exact denoisers of the three labels, and last that of all data."""
+    """The exact denoisers of the three labels, then the exact denoiser of all data."""
 
     def law(components):
         weights = WEIGHTS[components]
@@ -39,7 +39,7 @@ def laws(schedule):
 
 @cache
 def exact(schedule):
-    """The exact denoiser of each item's label."""
+    """A denoiser that applies to each item the exact denoiser of its label."""
     each = laws(schedule)
 
     def predict(x_t, t, condition):
@@ -52,19 +52,19 @@ def exact(schedule):
 LAWS, EXACT = laws(SCHEDULE), exact(SCHEDULE)
 
 number = st.floats(-3, 3)
-level = st.integers(1, 49)  # at 50 nothing of the data is left on a flow
+level = st.integers(1, 49)  # on a flow the signal is 0 at 50
 scales = st.floats(-1, 8)
 every = st.sampled_from(EVERY)
 every_schedule = pytest.mark.parametrize("schedule", EVERY, ids=repr)
 
 
 def context(*labels):
-    """(B, 1, 1): the label itself; 3 is no label."""
+    """A condition whose context, of shape (B, 1, 1), holds the labels; 3 means no label."""
     return Condition(context=torch.tensor(labels, dtype=f64)[:, None, None])
 
 
 def log_probability_of(schedule, labels):
-    """log p(y|x_t), by Bayes' rule on the mixture's own densities."""
+    """log p(y|x_t), by Bayes' rule from the densities of the mixture."""
 
     def log_probability(x_t, t):
         signal, noise = (scale[..., None] for scale in schedule.at(t, like=x_t))
@@ -77,7 +77,7 @@ def log_probability_of(schedule, labels):
 
 
 def by_classifier_of(schedule, *labels, scale):
-    """All data, guided towards each item's label by the exact classifier."""
+    """The denoiser of all data, guided by the exact classifier towards the label of each item."""
     return guidance.classifier(laws(schedule)[NULL], log_probability_of(schedule, torch.tensor(labels)), scale)
 
 
@@ -86,7 +86,7 @@ def points(count, generator):
 
 
 def counted(calls):
-    """A denoiser that notes what it was called with."""
+    """A denoiser that records its calls."""
 
     def predict(x_t, t, condition):
         calls.append((x_t, t, condition))
@@ -97,7 +97,7 @@ def counted(calls):
 
 @given(schedule=every, x=st.lists(number, min_size=3, max_size=3), t=level, s=st.floats(-1, 4))
 def test_auto_guidance_between_gaussians_narrows_what_the_worse_one_has_too_wide(schedule, x, t, s):
-    """Scores of N(0, v) and of N(0, w) are -x/v_t and -x/w_t: guided, the precision is s/v_t + (1 - s)/w_t."""
+    """The scores of N(0, v) and N(0, w) are -x/v_t and -x/w_t, so the guided precision is s/v_t + (1 - s)/w_t."""
     v, w = 0.5, 2.0
     better, worse = (
         oracles.gaussian(schedule, torch.zeros(1, dtype=f64), torch.tensor([u], dtype=f64)) for u in (v, w)
@@ -125,7 +125,7 @@ def test_auto_guidance_passes_the_condition_to_both():
     "other", [schedules.linear(50, 0.01, 0.19), schedules.linear(49, 0.01, 0.2), schedules.flow(50)], ids=repr
 )
 def test_denoisers_of_different_schedules_cannot_guide_each_other(other):
-    """x_t means something else to each of them."""
+    """The same x_t has another meaning under each schedule."""
     with pytest.raises(ValueError, match="different schedules"):
         guidance.auto(LAWS[NULL], laws(other)[NULL], 2)
     guidance.auto(LAWS[NULL], laws(schedules.linear(50, 0.01, 0.2))[NULL], 2)
@@ -161,7 +161,7 @@ def test_classifier_free_at_s_is_classifier_guidance_of_the_conditional_one_at_s
 @given(s=scales, null=number, cond=number)
 @pytest.mark.parametrize("field", ["context", "vector", "labels", "image", "control"])
 def test_the_answer_is_s_steps_from_without_the_prompt_to_with_it(field, s, null, cond):
-    """Whatever part of the condition tells them apart, and never the other way round."""
+    """For every field of the condition, and with the two predictions in the right order."""
     shape = {"context": (1, 1, 1), "vector": (1, 1), "labels": (1,)}.get(field, (1, 1, 1, 1))
 
     def condition(value):
@@ -217,7 +217,7 @@ def test_it_is_one_call_with_both_halves_and_none_of_the_null_half_at_scale_1(ge
 @every_schedule
 def test_each_item_is_guided_by_itself(schedule, generator):
     x_t, labels, s = points(6, generator), (0, 1, 2, 0, 1, 2), torch.tensor([0.0, 1.0, 2.0, 3.0, 7.5, -1.0])
-    nulls = (3, 3, 3, 1, 0, 3)  # two of them with a negative prompt
+    nulls = (3, 3, 3, 1, 0, 3)  # two items have a negative prompt
     t = torch.tensor([1, 10, 20, 30, 40, 49])
     free = guidance.classifier_free(exact(schedule), context(*labels), context(*nulls), s)(x_t, t)
     by_classifier = by_classifier_of(schedule, *labels, scale=s)(x_t, t)
@@ -230,7 +230,7 @@ def test_each_item_is_guided_by_itself(schedule, generator):
 
 @given(schedule=every, x=st.tuples(number, number), t=level, s=scales)
 def test_a_negative_prompt_is_guidance_by_the_odds_against_it(schedule, x, t, s):
-    """From the conditional denoiser, up the gradient of log p(0|x_t) - log p(2|x_t)."""
+    """It is the conditional denoiser, guided by the gradient of log p(0|x_t) - log p(2|x_t)."""
     x_t = torch.tensor([x], dtype=f64)
     wanted, unwanted = (log_probability_of(schedule, torch.tensor([y])) for y in (0, 2))
     negative = guidance.classifier_free(exact(schedule), context(0), context(2), s)
@@ -264,7 +264,7 @@ def test_gradients_are_on_inside_the_classifier_and_nowhere_else(mode, generator
 
 @every_schedule
 def test_guidance_by_the_exact_classifier_samples_the_conditional_law(schedule, generator):
-    """Through a sampler, which turns gradients off: the same points as with the conditional denoiser."""
+    """In a sampler, which turns gradients off, the samples equal those of the conditional denoiser."""
     times = samplers.times(50, 49, start=49)
     x = schedule.prior_std(49) * points(100, generator) / 2
     made = samplers.final(samplers.ddim(by_classifier_of(schedule, *[0] * 100, scale=1), x, times))
@@ -273,7 +273,7 @@ def test_guidance_by_the_exact_classifier_samples_the_conditional_law(schedule, 
 
 @every_schedule
 def test_guidance_between_gaussians_of_one_variance_samples_a_gaussian_whose_mean_is_moved(schedule, generator):
-    """N(m_∅, v) and N(m_c, v) guided at s: the law N(m_∅ + s (m_c - m_∅), v), exactly, from the last level on."""
+    """Guidance at scale s between N(m_∅, v) and N(m_c, v) samples N(m_∅ + s (m_c - m_∅), v) exactly."""
     variance, means, s = torch.tensor([0.3, 0.1], dtype=f64), (MEANS[0], MEANS[2]), 3.0
 
     def predict(x_t, t, condition):
@@ -291,7 +291,7 @@ def test_guidance_between_gaussians_of_one_variance_samples_a_gaussian_whose_mea
 
 @every_schedule
 def test_clipping_belongs_after_guidance(schedule, generator):
-    """Clipped answers guided leave the range again; a guided answer clipped stays within, and x_t on its line."""
+    """Guidance of clipped predictions leaves the range; a clipped guided prediction stays in it and still adds up to x_t."""
     x_t, t, nulls, contexts = points(50, generator), 30, context(*[NULL] * 50), context(*[0] * 50)
     before = guidance.classifier_free(prediction.clip_x_0(exact(schedule)), contexts, nulls, 5)
     after = prediction.clip_x_0(guidance.classifier_free(exact(schedule), contexts, nulls, 5))
@@ -307,11 +307,11 @@ def test_where_nothing_of_the_data_is_left_guidance_is_without_a_classifier_only
     guided = guidance.classifier_free(exact(schedule), context(2), context(1), 2.0)
     assert_close(
         guided(x_T, 50), Prediction(2 * MEANS[3:] - MEANS[2:3], x_T)
-    )  # the mean of each label is all that is known
+    )  # at signal 0 the prediction is the mean of the label
     classifier = by_classifier_of(schedule, 2, scale=1.0)
-    with pytest.raises(ValueError, match="begin to guide below"):
+    with pytest.raises(ValueError, match="begin to guide at a lower level"):
         classifier(x_T, 50)
-    with pytest.raises(ValueError, match="begin to guide below"):
+    with pytest.raises(ValueError, match="begin to guide at a lower level"):
         classifier(x_T.expand(2, 2), torch.tensor([49, 50]))
     assert classifier(x_T, 49).x_0.isfinite().all()
 
@@ -340,7 +340,6 @@ X = torch.zeros(2, 2, dtype=f64)
         lambda: guidance.classifier(LAWS[NULL], lambda x, t: x.sum(1), torch.ones(3))(X, 5),
         lambda: guidance.classifier(LAWS[NULL], lambda x, t: x, 1.0)(X, 5),
         lambda: guidance.classifier(LAWS[NULL], lambda x, t: x.sum(), 1.0)(X, 5),
-        lambda: guidance.classifier(LAWS[NULL], lambda x, t: x.detach().sum(1), 1.0)(X, 5),
         lambda: guidance.classifier(LAWS[NULL], lambda x, t: x.sum(1), 1.0)(X, 0),
         lambda: guidance.classifier(LAWS[NULL], lambda x, t: x.sum(1), 1.0)(X, 51),
     ],
@@ -348,3 +347,8 @@ X = torch.zeros(2, 2, dtype=f64)
 def test_bad_arguments_are_errors(call):
     with pytest.raises((ValueError, TypeError)):
         call()
+
+
+def test_a_classifier_without_gradients_is_an_error():
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        guidance.classifier(LAWS[NULL], lambda x, t: x.detach().sum(1), 1.0)(X, 5)

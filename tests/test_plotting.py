@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 
 @pytest.fixture
 def shown(monkeypatch):
+    """What IPython would display in a notebook."""
     objects = []
     monkeypatch.setattr(plotting, "display", objects.append)
     return objects
@@ -30,20 +31,17 @@ def test_the_table_has_a_row_for_every_formula_and_no_bar_of_its_own(shown):
 
 def test_formulas_are_shown_by_id(shown):
     plotting.show_formula("forward.marginal", "posterior.mean_and_variance")
-    assert [re.search(r"\\tag{(.*)}", one.data)[1] for one in shown] == [
-        "forward.marginal",
-        "posterior.mean_and_variance",
-    ]
-    with pytest.raises(ValueError, match=r"'forward\.magic'"):
+    tags = [re.search(r"\\tag{(.*)}", one.data)[1] for one in shown]
+    assert tags == ["forward.marginal", "posterior.mean_and_variance"]
+    with pytest.raises(ValueError, match=r"unknown formula id 'forward\.magic'"):
         plotting.show_formula("forward.magic")
 
 
 @pytest.mark.parametrize("formula", FORMULAS, ids=lambda formula: formula.id)
 def test_every_symbol_has_its_latex(formula):
-    """A symbol without an entry would print its Python name in roman letters, as eps_{pred}."""
-    assert not re.search(
-        r"(?<!\\)\b(?:alpha|beta|eps|mean|sigma|pred|bar|prev|gamma|eta)\b", formula.latex.replace(r"\text{", "")
-    )
+    """A symbol without an entry in LATEX would be printed by its name in code, for example as eps_{pred}."""
+    code = r"(?<!\\)\b(?:alpha|beta|eps|mean|sigma|pred|bar|prev|gamma|eta)\b"
+    assert not re.search(code, formula.latex.replace(r"\text{", ""))
 
 
 def test_source_is_the_function_s_own(capsys):

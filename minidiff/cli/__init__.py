@@ -12,10 +12,10 @@ app.add_typer(editing.app)
 
 
 def main() -> None:
-    """Run the command line; a user's mistake gets one line, not a traceback."""
+    """Run the command line. An error that the user can mend is one line without a traceback."""
     try:
         app(standalone_mode=True)
     except (ValueError, TypeError, FileNotFoundError, FloatingPointError) as error:
         sys.exit(f"minidiff: {error}")
     except KeyboardInterrupt:
-        sys.exit("\nminidiff: stopped; a run goes on from its last checkpoint with --resume")
+        sys.exit("\nminidiff: stopped; --resume continues a training run from its last checkpoint")

@@ -1,6 +1,6 @@
-"""Words for scenes, and what a prompt asks for.
+"""Write captions for scenes, and read the attributes that a prompt names.
 
-A caption may name all of a scene or a part of it: then the rest is free, and a picture is right whatever it is.
+A caption may name only some attributes of its scene. A picture is then right if these attributes are right.
 """
 
 import re
@@ -19,7 +19,7 @@ _MEANINGS: dict[str, tuple[str, int | str]] = {
 
 
 def captions(scene: Scene) -> tuple[str, ...]:
-    """Fifteen captions of a scene, all different: the first six name all of it, the others a part.
+    """Fifteen different captions of a scene. The first six name all four attributes, the others only some.
 
     Digits are written as words and as numerals.
     """
@@ -45,11 +45,11 @@ def captions(scene: Scene) -> tuple[str, ...]:
 
 
 def parse(prompt: str) -> dict[str, int | str]:
-    """The attributes that a prompt names: {"digit": 7, "colour": "red"} of "a red seven". Other words are passed over.
+    """The attributes that a prompt names: "a red seven" gives {"digit": 7, "colour": "red"}. Other words are ignored.
 
-    Two captions mean the same exactly where this is equal.
+    Two captions have the same meaning if and only if they give the same attributes.
 
-    Raises ValueError where the prompt names none, or two values of one attribute.
+    Raises ValueError if the prompt names no attribute, or two values of one attribute.
     """
     named: dict[str, int | str] = {}
     for word in re.findall(r"[^\W\d_]+|\d", prompt.lower()):
@@ -57,11 +57,11 @@ def parse(prompt: str) -> dict[str, int | str]:
             continue
         attribute, value = _MEANINGS[word]
         if named.setdefault(attribute, value) != value:
-            raise ValueError(f"{prompt!r} names two values of its {attribute}, {named[attribute]} and {value}")
+            raise ValueError(f"{prompt!r} names two values of {attribute}: {named[attribute]} and {value}; name one")
     if not named:
         raise ValueError(
             f"{prompt!r} names no digit, no colour ({', '.join(COLOURS)}), no background ({', '.join(BACKGROUNDS)}) "
-            f"and no size ({', '.join(SIZES)})"
+            f"and no size ({', '.join(SIZES)}): name at least one"
         )
     return named
 

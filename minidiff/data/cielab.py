@@ -1,7 +1,7 @@
-r"""CIELAB: colours as points whose distance is about how different they look.
+r"""Conversion between sRGB and CIELAB, a colour space in which distance is roughly the visible difference.
 
-A colour is (L*, a*, b*): lightness from 0 (black) to 100 (white), green to red, blue to yellow. Two patches at a
-distance of 2 can just be told apart; at 40 nobody takes one for the other.
+A colour is (L*, a*, b*): lightness from 0 (black) to 100 (white), green to red, blue to yellow. Viewers can just
+distinguish two patches at a distance of 2. At a distance of 40 nobody confuses them.
 """
 
 import torch
@@ -13,10 +13,10 @@ _KNEE = 6 / 29
 
 
 def to_lab(rgb: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
-    r"""sRGB in [0, 1], the channels last, as (L*, a*, b*) under daylight (D65); values outside [0, 1] are clamped.
+    r"""Convert sRGB in [0, 1], channels last, to (L*, a*, b*) under daylight (D65). Values outside [0, 1] are clamped.
 
-    $L^* = 116 f(Y) - 16,\quad a^* = 500 (f(X) - f(Y)),\quad b^* = 200 (f(Y) - f(Z))$, where $f$ is the cube root, or
-    near black its tangent, and X, Y and Z are divided by those of white.
+    $L^* = 116 f(Y) - 16,\quad a^* = 500 (f(X) - f(Y)),\quad b^* = 200 (f(Y) - f(Z))$. Here $f$ is the cube root, and
+    below $(6/29)^3$ its tangent at $(6/29)^3$. X, Y and Z are divided by their values for white.
 
     Source: CIE 15:2004, section 8.2.1; IEC 61966-2-1 for sRGB.
     """
@@ -29,7 +29,7 @@ def to_lab(rgb: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
 
 
 def to_rgb(lab: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
-    """The inverse of `to_lab`: sRGB in [0, 1]. A colour that no screen can show is cut off, each channel by itself."""
+    """Convert (L*, a*, b*) to sRGB in [0, 1]: the inverse of `to_lab`. Each channel outside sRGB is clamped."""
     lightness, a, b = lab.unbind(-1)
     y = (lightness + 16) / 116
     roots = torch.stack([y + a / 500, y, y - b / 200], dim=-1)

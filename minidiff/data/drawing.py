@@ -1,4 +1,4 @@
-"""A handwritten digit becomes a coloured one on a coloured ground, as large as its scene says, not far from the middle."""
+"""Draw a handwritten digit in the colours and the size of a scene, near the middle of the picture."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from torch import Tensor
 from minidiff.data.scenes import BACKGROUNDS, COLOURS, RGB, SIZES, Scene
 
 SIDE = 32
-WANDER = 3  # pixels, at most, from the place where the digit would be in the middle, down and across
+WANDER = 3  # the largest random shift from the centred position, in pixels, down and across
 
 
 def render(
@@ -18,27 +18,30 @@ def render(
     generator: torch.Generator | None = None,
     offset: tuple[int, int] | None = None,
 ) -> Float[Tensor, "3 32 32"]:
-    r"""The scene with this handwriting, float32 in [-1, 1].
+    r"""Draw a digit image in the colours and the size of a scene: a picture, float32 in [-1, 1].
 
-    The grey value of `digit_image`, in [-1, 1] on a background of -1, is the opacity α of the ink:
-    $x = b + \alpha\,(c - b)$ for the colour c and the background b. The box around all ink is scaled, antialiased, to
-    the height of the size and as wide as the shape asks for, but no wider than the picture. Its upper left corner is
-    at `offset` = (down, right), anywhere in the picture; or, drawn from `generator`, at most WANDER pixels from where it would be in the
-    middle, down and across, each place as likely as any other.
+    The grey value of `digit_image`, in [-1, 1] on a background of -1, gives the opacity α of the ink:
+    $x = b + \alpha\,(c - b)$ for the colour c and the background b. The box around all ink is scaled, with antialiasing,
+    to the height that the scene's size gives. The box keeps its proportions unless it would be wider than the picture.
 
-    Raises ValueError where not exactly one of them is given, the digit image is blank, or it would not fit in there.
+    The box's upper left corner is at `offset` = (down, right), anywhere in the picture. With `generator` its position is
+    random instead: uniform among those at most WANDER pixels from the centred position, down and across.
+
+    Raises ValueError if not exactly one of `generator` and `offset` is given, the digit image is blank, or the digit does
+    not fit at `offset`.
     """
     if (generator is None) == (offset is None):
         raise ValueError(
-            "say where the digit goes: by a generator= for a random place, or by an offset=; not by both, nor by neither"
+            "expected exactly one of generator= (a random position) and offset= (a given position), "
+            f"got {'neither' if offset is None else 'both'}"
         )
     ink = _scaled(_cut_out((digit_image[0] + 1) / 2), SIZES[scene.size])
     height, width = ink.shape
     room = (SIDE - height, SIDE - width)
     if offset is None:
         offset = tuple(_near_the_middle(free, generator) for free in room)
-    if not all(0 <= place <= free for place, free in zip(offset, room, strict=True)):
-        raise ValueError(f"a digit of {height}×{width} pixels fits at offsets (0, 0) to {room}, got {offset}")
+    if not all(0 <= position <= free for position, free in zip(offset, room, strict=True)):
+        raise ValueError(f"a digit of {height}×{width} pixels fits at offsets (0, 0) to {room}, got offset={offset}")
     down, right = offset
     opacity = F.pad(ink, (right, room[1] - right, down, room[0] - down))
     background, colour = _rgb(BACKGROUNDS[scene.background]), _rgb(COLOURS[scene.colour])
@@ -46,16 +49,16 @@ def render(
 
 
 def _near_the_middle(free: int, generator: torch.Generator) -> int:
-    """A place in 0…free that is at most WANDER from half of it."""
+    """A random position in 0…free, at most WANDER from free / 2."""
     first, last = max(0, -(-free // 2) - WANDER), min(free, free // 2 + WANDER)
     return int(torch.randint(first, last + 1, (), generator=generator))
 
 
 def _cut_out(ink: Float[Tensor, "h w"]) -> Float[Tensor, "height width"]:
-    """The smallest box that holds everything above 0."""
+    """The smallest box that contains all values above 0."""
     rows, columns = ink.any(dim=1).nonzero(), ink.any(dim=0).nonzero()
     if len(rows) == 0:
-        raise ValueError("the digit image is blank: all of it is -1")
+        raise ValueError("the digit image is blank: every pixel is -1")
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 

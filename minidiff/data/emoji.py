@@ -1,4 +1,4 @@
-"""Emoji: 1,631 small pictures of real things, 32×32 on white, each with its English name as its caption."""
+"""Emoji: 1,631 pictures, 32×32 on white, each with its English name as its caption."""
 
 import re
 
@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minidiff.data import recolouring
-from minidiff.data.files import bundled
+from minidiff.storage import bundled
 
-# Applied one after the other to a caption in small letters. What nobody could tell apart in words becomes the same.
+# Substitutions that `concept` applies in this order to a lower-case caption, so that near-duplicates become equal.
 _SAME = (
     (r".*(o'clock|-thirty)$", "clock face"),
     (r"^family\b.*", "family"),
@@ -30,8 +30,8 @@ _SAME = (
 
 COLOURS = tuple(recolouring.COLOURS)
 
-# Fifty things that look different from one another, each in colours that no picture of it has, and that training never shows.
-_NEVER_SHOWN = {
+# Fifty objects that look different, each with two colours that its emoji does not have and in which training never shows it.
+_HELD_OUT_COLOURS = {
     "cat": ("red", "orange"),
     "dog": ("green", "blue"),
     "horse": ("pink", "brown"),
@@ -83,14 +83,14 @@ _NEVER_SHOWN = {
     "star": ("green", "blue"),
     "dress": ("yellow", "purple"),
 }
-OBJECTS = tuple(_NEVER_SHOWN)
+OBJECTS = tuple(_HELD_OUT_COLOURS)
 HELD_OUT: frozenset[tuple[str, str]] = frozenset(
-    (colour, thing) for thing, colours in _NEVER_SHOWN.items() for colour in colours
+    (colour, thing) for thing, colours in _HELD_OUT_COLOURS.items() for colour in colours
 )
 
 
 def load() -> tuple[Float[Tensor, "n 3 32 32"], list[str]]:
-    """All pictures, float32 in [-1, 1] on white (+1), and their captions; no picture and no caption is there twice.
+    """All pictures, float32 in [-1, 1] on white (+1), and their captions. No picture and no caption occurs twice.
 
     Source: Noto Emoji by Google, names by Unicode; `data/README.md` says how the file is built.
     """
@@ -103,14 +103,14 @@ def load() -> tuple[Float[Tensor, "n 3 32 32"], list[str]]:
 def recoloured(
     images: Float[Tensor, "n 3 32 32"], captions: list[str], colour: str
 ) -> tuple[Float[Tensor, "m 3 32 32"], list[str], list[int]]:
-    """Emoji in this colour, with captions that name it: "blue cat". The numbers say which of the given emoji they are.
+    """Emoji in this colour, captions that name the colour ("blue cat"), and the index of each emoji in `images`.
 
-    A colour in the name gives way to the new one: "red apple" becomes "blue apple". Left out is what black, white or grey is said of,
-    what would have the name of another emoji ("green apple"), and HELD_OUT. Raises ValueError for a colour not in COLOURS.
+    The new colour replaces a colour in the name: "red apple" becomes "blue apple". Left out are names with "black", "white", "grey" or
+    "light", new names that another emoji has ("green apple"), and HELD_OUT. Raises ValueError for a colour not in COLOURS.
     """
     names = [_in_colour(caption, colour) for caption in captions]
-    known, never = {caption.lower() for caption in captions}, {" ".join(pair) for pair in HELD_OUT}
-    kept = [i for i, name in enumerate(names) if name is not None and name.lower() not in known | never]
+    taken, held_out = {caption.lower() for caption in captions}, {" ".join(pair) for pair in HELD_OUT}
+    kept = [i for i, name in enumerate(names) if name is not None and name.lower() not in taken | held_out]
     return recolouring.recoloured(images[kept], colour), [names[i] for i in kept], kept
 
 
@@ -122,10 +122,10 @@ def _in_colour(caption: str, colour: str) -> str | None:
 
 
 def concept(caption: str) -> str:
-    """What a caption is about, the same for near-duplicates: "man running" and "woman running" are both "running".
+    """What a caption is about. Near-duplicates have one concept: "man running" and "woman running" give "running".
 
-    Merged are people who differ in gender or in the way that they face, families, clock faces, and a few signs that
-    look alike. Two captions are near-duplicates exactly where this is equal.
+    Merged are people who differ in gender or in the direction that they face, families, clock faces, and a few signs
+    that look alike. Two captions are near-duplicates if and only if their concepts are equal.
     """
     merged = caption.lower()
     for pattern, same in _SAME:

@@ -1,8 +1,4 @@
-"""Any folder of pictures as a data set, and random flips and shifts of a batch.
-
-The data set is deterministic: item i is the same tensor every time. Chance enters in `augment` alone, which is given
-its generator.
-"""
+"""Read pictures, masks, and folders of pictures as a data set, in which item i is the same tensor every time."""
 
 import json
 import warnings
@@ -14,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from PIL import Image, ImageOps
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -22,10 +19,10 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
 
 @dataclass(frozen=True)
 class Images(Dataset):
-    """Pictures on disk, read when they are asked for; `images` finds them.
+    """A data set of pictures on disk, which `images` makes. Each picture is read when its item is requested.
 
-    `dataset[i]` is (picture of shape (channels, size, size), float32 in [-1, 1]; its caption, "" without one).
-    A picture that cannot be read raises ValueError which names it.
+    `dataset[i]` is (picture of shape (channels, size, size), float32 in [-1, 1]; its caption, "" if it has none).
+    Raises ValueError with the file's name if the picture cannot be read.
     """
 
     files: tuple[Path, ...]
@@ -47,16 +44,16 @@ def images(
     channels: Literal[1, 3] = 3,
     unreadable: Literal["raise", "skip"] = "raise",
 ) -> Images:
-    """The pictures in a folder and in the folders within, sorted by their path; hidden ones are left out.
+    """The pictures in a folder and its subfolders, sorted by path. Hidden files and folders are skipped.
 
-    Captions come from `metadata.jsonl` in that folder, if there is one, as in Hugging Face's `imagefolder`: a line
-    `{"file_name": "cats/1.png", "text": "a cat"}` a picture. A picture that it does not mention has the caption "".
+    Captions come from `metadata.jsonl` in the folder, if it exists, as in Hugging Face's `imagefolder`: one line
+    `{"file_name": "cats/1.png", "text": "a cat"}` per picture. A picture without a line has the caption "".
 
-    An unreadable picture raises when it is asked for. With `unreadable="skip"` every picture is read once here, and a
-    warning names each that is left out.
+    By default an unreadable picture raises an error when its item is requested. With `unreadable="skip"` every picture
+    is read once here, and a warning names each unreadable file that is left out.
 
-    Raises FileNotFoundError or NotADirectoryError where the folder is none, ValueError where it holds no picture, the
-    metadata is malformed or names a picture that is not there, or an option is unknown.
+    Raises FileNotFoundError or NotADirectoryError if the folder does not exist or is a file. Raises ValueError if the
+    folder holds no picture, the metadata is malformed or names a missing picture, or an option is unknown.
     """
     folder = Path(folder)
     if size < 1:
@@ -80,16 +77,16 @@ def images(
 
 
 def read(path: str | Path, size: int, *, channels: Literal[1, 3] = 3) -> Float[Tensor, "c size size"]:
-    """One picture as float32 in [-1, 1]: upright, on white where it is transparent, its middle square scaled to `size`.
+    """One picture as float32 in [-1, 1]: upright, with white for transparency, its central square scaled to `size`.
 
-    The short side becomes `size` (Lanczos) and the long one is cut equally at both ends. Of an animation, the first
-    frame. Raises ValueError which names the file where it cannot be read.
+    The long side is cropped equally at both ends, and the square is scaled by Lanczos. An animation gives its first
+    frame. Raises ValueError with the file's name if the picture cannot be read.
     """
     try:
         with Image.open(path) as picture:
             upright = ImageOps.exif_transpose(picture)
             plain = _on_white(upright).convert("L" if channels == 1 else "RGB")
-    except Exception as error:  # a broken file makes decoders raise nearly anything
+    except Exception as error:  # decoders raise many types of error for a broken file
         raise ValueError(f"cannot read the picture {path}: {error}") from error
     square = ImageOps.fit(plain, (size, size), method=Image.Resampling.LANCZOS)
     pixels = torch.tensor(np.asarray(square)).reshape(size, size, channels)
@@ -99,10 +96,11 @@ def read(path: str | Path, size: int, *, channels: Literal[1, 3] = 3) -> Float[T
 def read_mask(
     mask: str | Path | tuple[int, int, int, int], picture: str | Path, size: int
 ) -> Bool[Tensor, "1 1 size size"]:
-    """Which pixels of a picture are marked, after `read` has made it `size` wide: white in the picture `mask`, or in a box.
+    """Which pixels are marked in a picture that `read` has cropped and scaled to `size`: True where the mask is white or in the box.
 
-    A box is (left, top, right, bottom) in the picture's own pixels, right and bottom excluded. What is at least half white is marked.
-    Raises ValueError where a file cannot be read, the mask is not as large as the picture, or the box is not within it or empty.
+    `mask` is a picture file or a box (left, top, right, bottom) in the original picture's pixels, right and bottom excluded. After scaling,
+    a pixel is marked if it is at least half white. Raises ValueError if a file cannot be read, the mask and the picture differ in size,
+    or the box is empty or not within the picture.
     """
     try:
         with Image.open(picture) as given:
@@ -126,38 +124,28 @@ def read_mask(
     return torch.tensor(np.asarray(square) >= 128)[None, None]
 
 
-def augment(
-    batch: Float[Tensor, "b c h w"], generator: torch.Generator, *, flip: bool = False, shift: int = 0
-) -> Float[Tensor, "b c h w"]:
-    """Mirror each picture with probability ½ if `flip`, and move it by up to `shift` pixels each way.
-
-    What a shift uncovers repeats the edge. Digits and letters are never to be flipped: a mirrored 2 is no digit.
-
-    Raises ValueError where shift is negative, or not below the height and the width.
-    """
-    b, _, h, w = batch.shape
-    if not 0 <= shift < min(h, w):
-        raise ValueError(f"shift must be in 0…{min(h, w) - 1} for pictures of {h}×{w}, got {shift}")
-    down, right = torch.randint(-shift, shift + 1, (2, b, 1), generator=generator)
-    rows = (torch.arange(h) - down).clamp(0, h - 1)  # (b, h): the row that each row is copied from
-    columns = (torch.arange(w) - right).clamp(0, w - 1)
-    if flip:
-        mirrored = torch.rand(b, 1, generator=generator) < 0.5
-        columns = torch.where(mirrored, w - 1 - columns, columns)
-    rows, columns = rows.to(batch.device), columns.to(batch.device)
-    return batch.take_along_dim(rows[:, None, :, None], 2).take_along_dim(columns[:, None, None, :], 3)
+def cover(images: Float[Tensor, "b c h w"], hidden: Bool[Tensor, "b h w"]) -> Float[Tensor, "b c h w"]:
+    """The images with each hidden pixel replaced by the nearest pixel that is not hidden; an image hidden everywhere becomes grey."""
+    covered = []
+    for image, mask in zip(images, hidden, strict=True):
+        if mask.all():
+            covered.append(torch.full_like(image, 0.5))
+            continue
+        rows, columns = distance_transform_edt(mask.numpy(), return_distances=False, return_indices=True)
+        covered.append(image[:, torch.from_numpy(rows).long(), torch.from_numpy(columns).long()])
+    return torch.stack(covered)
 
 
 def _picture_names(folder: Path) -> list[str]:
     """Paths relative to the folder, with forward slashes, sorted."""
     if not folder.exists():
-        raise FileNotFoundError(f"there is no folder {folder}")
+        raise FileNotFoundError(f"the folder {folder} does not exist")
     if not folder.is_dir():
         raise NotADirectoryError(f"expected a folder of pictures, but {folder} is a file")
     inside = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     names = sorted(path.as_posix() for path in inside if not any(part.startswith(".") for part in path.parts))
     if not names:
-        raise ValueError(f"no picture in {folder}: looked for {', '.join(sorted(SUFFIXES))}")
+        raise ValueError(f"no picture in {folder}: expected files that end in {', '.join(sorted(SUFFIXES))}")
     return names
 
 
@@ -172,14 +160,14 @@ def _captions(metadata: Path, names: list[str]) -> dict[str, str]:
         try:
             entry = json.loads(line)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: not JSON: {error}") from error
+            raise ValueError(f"{where}: not valid JSON: {error}") from error
         if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("file_name", "text")):
             raise ValueError(f'{where}: expected {{"file_name": "…", "text": "…"}}, got {line.strip()}')
         name = entry["file_name"]
         if name not in known:
-            raise ValueError(f"{where}: names {name!r}, but the folder has no such picture")
+            raise ValueError(f"{where}: the folder has no picture {name!r}")
         if name in captions:
-            raise ValueError(f"{where}: names {name!r} a second time")
+            raise ValueError(f"{where}: {name!r} already has a caption in an earlier line")
         captions[name] = entry["text"]
     return captions
 
@@ -194,7 +182,7 @@ def _is_readable(path: Path, size: int, channels: Literal[1, 3]) -> bool:
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):  # 16-bit grey, which pillow would cut off at 255
+    if picture.mode.startswith("I"):  # 16-bit grey, which pillow would clip at 255
         return Image.fromarray((np.asarray(picture) / 257).round().clip(0, 255).astype(np.uint8))
     if not picture.has_transparency_data:
         return picture

@@ -1,6 +1,6 @@
-"""What a captioned digit can show, and which combinations training never sees.
+"""The digits, colours, backgrounds and sizes of captioned digits, and the combinations that training never sees.
 
-In CIELAB (`cielab.to_lab`) any two colours are at least 45 apart, a colour and a background 48, two backgrounds 37.
+Least distances in CIELAB (`cielab.to_lab`): 45 between two colours, 48 between a colour and a background, 37 between two backgrounds.
 """
 
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ BACKGROUNDS: dict[str, RGB] = {
 
 SIZES: dict[str, int] = {"small": 14, "medium": 20, "large": 28}  # height of the digit, in pixels
 
-# Every pair of a background and a colour goes without one digit: 48 of the 480 triples. A colour misses 6 of its 60, a
-# background 8 of its 80, a digit 4 or 5 of its 48.
+# One digit is held out of every pair of a background and a colour: 48 of the 480 triples. These are 6 of the 60 triples
+# of each colour, 8 of the 80 of each background, and 4 or 5 of the 48 of each digit.
 HELD_OUT: frozenset[tuple[str, int, str]] = frozenset(
     (colour, pair % 10, background) for pair, (background, colour) in enumerate(product(BACKGROUNDS, COLOURS))
 )
@@ -39,7 +39,7 @@ HELD_OUT: frozenset[tuple[str, int, str]] = frozenset(
 
 @dataclass(frozen=True)
 class Scene:
-    """One digit in a colour, on a background, of a size. Raises ValueError for a name that is not in the lists above."""
+    """One digit with its colour, background and size. Raises ValueError for a value that is not listed above."""
 
     digit: int
     colour: str
@@ -56,5 +56,5 @@ class Scene:
 
     @property
     def is_held_out(self) -> bool:
-        """Whether training never sees this colour, digit and background together."""
+        """True if training never sees this colour, digit and background together."""
         return (self.colour, self.digit, self.background) in HELD_OUT

@@ -1,7 +1,7 @@
-r"""Points in the plane: small distributions that a diffusion model must bend a Gaussian into.
+r"""Two-dimensional toy distributions for diffusion models.
 
-Each is centred and scaled by constants that follow from its formula, never by the statistics of the sample, so that
-two samples come from the same distribution: mean 0, and a variance of 1, to 1 %, on average over the two coordinates.
+Each has mean 0 and, averaged over the two coordinates, variance 1 to within 1 %. The centre and the scale are constants
+that follow from the formula. They do not depend on the sample, so any two samples come from the same distribution.
 """
 
 import math
@@ -17,13 +17,13 @@ EIGHT_GAUSSIANS_STD = 0.14  # radius² / 2 + std² = 1
 
 
 def swiss_roll(n: int, generator: torch.Generator) -> Float[Tensor, "n 2"]:
-    r"""`n` points on a spiral of one and a half turns, seen from above.
+    r"""Draw `n` points on a spiral of one and a half turns.
 
     $x = \big((\varphi\cos\varphi,\ \varphi\sin\varphi) - (2,\ \tfrac{2}{3\pi})\big) / 6.8 + 0.05\,\varepsilon$,
     where $\varphi$ is uniform in $[\tfrac{3\pi}{2}, \tfrac{9\pi}{2}]$ and $\varepsilon$ is standard normal.
 
-    The centre is the spiral's mean; its variance is $\tfrac{39}{4}\pi^2 - 4 - \tfrac{4}{9\pi^2} = 92.2$, about
-    $6.8^2$ a coordinate. Raises ValueError where n < 1.
+    The centre is the spiral's mean. Its total variance is $\tfrac{39}{4}\pi^2 - 4 - \tfrac{4}{9\pi^2} = 92.2$, about
+    $6.8^2$ per coordinate. Raises ValueError if n < 1.
     """
     _check_count(n)
     phi = math.pi * (1.5 + 3 * torch.rand(n, generator=generator))
@@ -33,14 +33,14 @@ def swiss_roll(n: int, generator: torch.Generator) -> Float[Tensor, "n 2"]:
 
 
 def moons(n: int, generator: torch.Generator) -> Float[Tensor, "n 2"]:
-    r"""`n` points on two half circles, each of which ends inside the other.
+    r"""Draw `n` points on two half circles, each of which ends inside the other.
 
     With $\theta$ uniform in $[0, \pi]$, the upper moon is $(\cos\theta, \sin\theta)$ and the lower one
-    $(1 - \cos\theta, \tfrac12 - \sin\theta)$, each with probability ½; then
+    $(1 - \cos\theta, \tfrac12 - \sin\theta)$, each with probability ½. Then
     $x = (\text{moon} - (\tfrac12, \tfrac14)) / 0.71 + 0.08\,\varepsilon$.
 
-    The centre is the mean of both. The variances before scaling are 0.75 and 0.24: one scale for both coordinates
-    keeps the moons round. Raises ValueError where n < 1.
+    The centre is the mean of both moons. The variances before scaling are 0.75 and 0.24. One scale for both
+    coordinates keeps the moons round. Raises ValueError if n < 1.
     """
     _check_count(n)
     theta = math.pi * torch.rand(n, generator=generator)
@@ -52,10 +52,10 @@ def moons(n: int, generator: torch.Generator) -> Float[Tensor, "n 2"]:
 
 
 def eight_gaussians(n: int, generator: torch.Generator) -> Float[Tensor, "n 2"]:
-    r"""`n` points of a mixture of eight equal Gaussians on a circle.
+    r"""Draw `n` points from a mixture of eight equal Gaussians on a circle.
 
     $x = c_k + 0.14\,\varepsilon$, where $k$ is uniform in $0 \dots 7$ and $c_k$ is a row of
-    `eight_gaussians_centres()`. Raises ValueError where n < 1.
+    `eight_gaussians_centres()`. Raises ValueError if n < 1.
     """
     _check_count(n)
     k = torch.randint(8, (n,), generator=generator)

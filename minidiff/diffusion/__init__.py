@@ -1,4 +1,4 @@
-"""The mathematics of diffusion: tensors in, tensors out. No networks, and no randomness of its own."""
+"""The mathematics of diffusion, as functions of tensors: no networks, and no random numbers but from a generator that the caller passes."""
 
 from minidiff.diffusion import forward, gaussians, losses, oracles, posterior, prediction, schedules
 

@@ -1,1 +1,1 @@
-"""What stands beside the core: one idea a file, written against the core's interfaces. The core never imports it, its files never import one another."""
+"""Extensions: one idea per file or folder, written with the core's public interfaces. The core never imports them; they never import each other."""

@@ -1,4 +1,4 @@
-"""Which caption fits a picture best, in the eyes of a CLIP: how often it is the caption that the picture was drawn for."""
+"""Rank captions for pictures by CLIP, and count how often a picture's own caption is ranked first."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -10,9 +10,9 @@ from torch import Tensor
 BATCH = 200
 
 
-@runtime_checkable
+@runtime_checkable  # beartype checks arguments by isinstance under pytest
 class ImageTextModel(Protocol):
-    """What a `minidiff.text.contrastive.CLIP` is used for here: features of unit length."""
+    """A model with features of unit length for pictures and for captions: `minidiff.text.contrastive.CLIP` is one."""
 
     def image_features(self, x: Tensor) -> Tensor: ...
 
@@ -23,16 +23,14 @@ class ImageTextModel(Protocol):
 def best_caption(
     clip: ImageTextModel, images: Float[Tensor, "n c h w"], tokens: Int[Tensor, "m l"]
 ) -> Int[Tensor, "n"]:
-    r"""For each picture, in [-1, 1], the index of the caption whose features have the greatest cosine with its own.
+    r"""The index, on the CPU, of the caption whose features have the greatest cosine with the features of each picture.
 
-    $\arg\max_j \langle f(x_i), g(c_j) \rangle$, on the CPU. Raises ValueError where there are no pictures or no captions.
+    Pictures are in [-1, 1]. $\arg\max_j \langle f(x_i), g(c_j) \rangle$
 
     Source: Radford et al., Learning Transferable Visual Models from Natural Language Supervision, 2021, section 3.1.
     """
-    if len(images) == 0 or len(tokens) == 0:
-        raise ValueError(f"expected pictures and captions, got {len(images)} and {len(tokens)}")
-    words = torch.cat([clip.text_features(part) for part in tokens.split(BATCH)])
-    return torch.cat([(clip.image_features(part) @ words.T).argmax(dim=1).cpu() for part in images.split(BATCH)])
+    text = torch.cat([clip.text_features(part) for part in tokens.split(BATCH)])
+    return torch.cat([(clip.image_features(part) @ text.T).argmax(dim=1).cpu() for part in images.split(BATCH)])
 
 
 def caption_rank(
@@ -41,21 +39,19 @@ def caption_rank(
     tokens: Int[Tensor, "m l"],
     concepts: Sequence[str],
     *,
-    truth: Int[Tensor, "n"] | None = None,
+    truth: Int[Tensor, "n"],
 ) -> float:
-    """The share of the pictures whose own caption, or one of the same concept, comes first among all captions.
+    """The share of pictures for which the best caption has the same concept as the picture's own caption.
 
-    Caption j means `concepts[j]`. Picture i belongs to caption `truth[i]`, or without `truth` to caption i.
+    Caption j has the concept `concepts[j]`. Picture i has the caption `truth[i]`.
 
-    Raises ValueError where the numbers of pictures, captions and concepts do not fit together.
+    Raises ValueError if there is not one concept per caption, or not one caption in 0…m - 1 per picture.
     """
     if len(concepts) != len(tokens):
-        raise ValueError(f"one concept a caption: got {len(concepts)} concepts for {len(tokens)} captions")
-    if truth is None:
-        truth = torch.arange(len(images))
+        raise ValueError(f"expected one concept per caption, got {len(concepts)} concepts for {len(tokens)} captions")
     if len(truth) != len(images) or not all(0 <= j < len(tokens) for j in truth.tolist()):
         raise ValueError(
-            f"each of {len(images)} pictures needs a caption among 0…{len(tokens) - 1}, got truth={truth.tolist()}"
+            f"expected a caption in 0…{len(tokens) - 1} for each of {len(images)} pictures, got truth={truth.tolist()}"
         )
     first = best_caption(clip, images, tokens)
     return sum(concepts[i] == concepts[j] for i, j in zip(first.tolist(), truth.tolist(), strict=True)) / len(images)

@@ -1,6 +1,6 @@
-"""The colour of what a picture shows, from its hue: white paper, black lines and grey shadows have none, and no say.
+"""Name the main colour of a picture from the hues of its pixels. White, black and grey pixels are ignored.
 
-Each pixel votes for the name of its hue in CIELAB, with its chroma, its distance from grey, as the weight.
+Each pixel votes for the name of its hue in CIELAB. The weight of a vote is the pixel's chroma, its distance from grey.
 """
 
 import torch
@@ -11,16 +11,16 @@ from minidiff.data.cielab import to_lab
 
 HUES = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
 
-_ENDS = (20, 52, 78, 105, 200, 310, 340)  # degrees at which red, orange, …, pink begin; pink goes on to red's
-_GREY = 15  # chroma below which a pixel has no hue to speak of
-_BROWN_LIGHTNESS, _BROWN_CHROMA = 62, 50  # a red or orange that is darker and duller than both is brown
-_SOME_COLOUR = 0.01  # the share of the picture that must vote
+_STARTS = (20, 52, 78, 105, 200, 310, 340)  # degrees at which red, orange, …, pink begin; pink ends where red begins
+_MIN_CHROMA = 15  # a pixel with less chroma has no vote
+_BROWN_LIGHTNESS, _BROWN_CHROMA = 62, 50  # red and orange below both are brown
+_MIN_SHARE = 0.01  # the least share of the pixels that must have a vote
 
 
 def colour_shares(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 8"]:
-    """The share of the vote for each of HUES; rows add up to 1, or are 0 where less than a hundredth of the picture votes.
+    """The share of the votes for each of HUES in pictures in [0, 1]. Raises ValueError for values outside [0, 1].
 
-    Pictures in [0, 1]. Raises ValueError where they are not.
+    Each row adds up to 1, or is 0 if less than 1 % of the picture's pixels have a vote.
     """
     if images.numel() and not (images.min() >= 0 and images.max() <= 1):
         raise ValueError(
@@ -29,19 +29,19 @@ def colour_shares(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 8"]:
     lightness, a, b = to_lab(images.flatten(2).transpose(1, 2)).unbind(-1)  # each (b, pixels)
     chroma = torch.hypot(a, b)
     hue = torch.rad2deg(torch.atan2(b, a)) % 360
-    name = (torch.bucketize(hue, torch.tensor(_ENDS).to(hue), right=True) - 1) % len(_ENDS)
+    name = (torch.bucketize(hue, torch.tensor(_STARTS).to(hue), right=True) - 1) % len(_STARTS)
     warm = (name == HUES.index("red")) | (name == HUES.index("orange"))
     name[warm & (lightness < _BROWN_LIGHTNESS) & (chroma < _BROWN_CHROMA)] = HUES.index("brown")
-    votes = torch.where(chroma >= _GREY, chroma, 0)
-    enough = (votes > 0).double().mean(dim=1, keepdim=True) >= _SOME_COLOUR
+    votes = torch.where(chroma >= _MIN_CHROMA, chroma, 0)
+    enough = (votes > 0).double().mean(dim=1, keepdim=True) >= _MIN_SHARE
     shares = images.new_zeros(len(images), len(HUES)).scatter_add_(1, name, votes)
     return torch.where(enough, shares / shares.sum(dim=1, keepdim=True).clamp(min=1e-9), 0)
 
 
 def foreground_colour(images: Float[Tensor, "b 3 h w"]) -> list[str]:
-    """The name with the most votes for each picture in [0, 1], one of HUES, or "grey" where almost nothing has a hue.
+    """The main colour of each picture in [0, 1]: one of HUES, or "grey" if less than 1 % of the pixels have a vote.
 
-    Raises ValueError where values are not in [0, 1].
+    Raises ValueError for values outside [0, 1].
     """
     shares = colour_shares(images)
     return [

@@ -1,4 +1,4 @@
-"""How near a reconstruction is to its picture."""
+"""The peak signal-to-noise ratio of reconstructions."""
 
 import torch
 from jaxtyping import Float
@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 def psnr(images: Float[Tensor, "n c h w"], references: Float[Tensor, "n c h w"]) -> Float[Tensor, "n"]:
-    r"""Each picture's peak signal-to-noise ratio in decibels, both in [0, 1]: $-10 \log_{10} \operatorname{mean}\,(x - y)^2$.
+    r"""Peak signal-to-noise ratio of each picture, in decibels: $-10 \log_{10} \operatorname{mean}\,(x - y)^2$.
 
-    Infinite where they are equal. Raises ValueError where the shapes differ or there are no pictures.
+    Both batches are in [0, 1]. Equal pictures give infinity. Raises ValueError if the shapes differ or n = 0.
     """
     if images.shape != references.shape or len(images) == 0:
-        raise ValueError(f"expected two batches of one shape, got {tuple(images.shape)} and {tuple(references.shape)}")
+        raise ValueError(f"expected equal, non-empty shapes, got {tuple(images.shape)} and {tuple(references.shape)}")
     return -10 * torch.log10((images - references).square().flatten(1).mean(dim=1))

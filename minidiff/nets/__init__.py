@@ -1,6 +1,6 @@
-"""The networks: what they are made of, and the U-Net and the autoencoder that the parts make.
+"""Networks: the U-Net, the autoencoder, and their parts. The same classes are built small for a laptop and large for Stable Diffusion.
 
-One architecture in two sizes: the laptop's, and Stable Diffusion's. `Condition` holds what steers a U-Net.
+`Condition` holds everything that a U-Net is given beside x_t and t.
 """
 
 from minidiff.nets.condition import Condition

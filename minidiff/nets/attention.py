@@ -1,7 +1,7 @@
-r"""Attention: each position takes a weighted average of *values*, one a position (self) or one a word (cross).
+r"""Attention: each position computes a weighted average of *values* of all positions (self) or of all tokens of a prompt (cross).
 
-The weights are the softmax of how well the position's *query* fits each *key*.
-Shapes: b images, n positions (pixels, row by row), l words of context, `dim` channels split over heads.
+The weights are the softmax of the products of the position's *query* with each *key*.
+Shapes: b images, n positions (pixels, row by row), l tokens of context, `dim` channels split over heads.
 """
 
 import torch
@@ -15,11 +15,11 @@ Context = Float[Tensor, "b l context_dim"] | None
 
 
 def attention_weights(query: Float[Tensor, "... n d"], key: Float[Tensor, "... l d"]) -> Float[Tensor, "... n l"]:
-    r"""How much each query takes from each key; a row sums to 1 over the keys.
+    r"""The attention weights: for each query one weight per key; a row sums to 1 over the keys.
 
     $A = \operatorname{softmax}_l(Q K^\top / \sqrt d)$   (`attention.weights`)
 
-    d is the width of *one head*: independent unit entries give products of variance d, which the root undoes.
+    d is the width of *one head*. A product of independent entries of variance 1 has variance d; dividing by √d makes it 1.
     Source: Vaswani et al. 2017, equation 1.
     """
     scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
@@ -29,10 +29,10 @@ def attention_weights(query: Float[Tensor, "... n d"], key: Float[Tensor, "... l
 class Attention(nn.Module):
     """Multi-head softmax attention: self-attention without `context_dim`, cross-attention with it.
 
-    Computes `attention_weights(query, key) @ value` in each head, by PyTorch's fused kernel. `causal`: a position
-    takes from itself and from those before it only. `bias`: queries, keys and values have one; the output always has.
+    Each head computes `attention_weights(query, key) @ value`, with PyTorch's fused kernel. `causal`: a position sees only itself and
+    earlier positions. `bias`: adds biases to queries, keys and values; the output always has one.
     x (b, n, dim), context (b, l, context_dim) -> (b, n, dim).
-    Raises ValueError where heads does not divide dim, and where a context is missing or not wanted.
+    Raises ValueError if heads does not divide dim, or if a context is missing or not expected.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Attention(nn.Module):
     def forward(self, x: Tokens, context: Context = None) -> Tokens:
         if (context is None) != (self.context_dim is None):
             given = "no context" if context is None else "a context"
-            raise ValueError(f"built with context_dim={self.context_dim}, called with {given}")
+            raise ValueError(f"this attention was built with context_dim={self.context_dim}, but called with {given}")
         source = x if context is None else context
         query, key, value = (
             rearrange(y, "b n (heads d) -> b heads n d", heads=self.heads)
@@ -62,13 +62,13 @@ class Attention(nn.Module):
 
 
 def geglu(x: Float[Tensor, "*shape twice"]) -> Float[Tensor, "*shape once"]:
-    """The first half of the channels times the GELU of the second half (Shazeer, GLU Variants, 2020, equation 5)."""
+    """The first half of the channels times the GELU of the second half. Source: Shazeer, GLU Variants, 2020, equation 5."""
     value, gate = x.chunk(2, dim=-1)
     return value * F.gelu(gate)
 
 
 def quick_gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    r"""$x\, \sigma(1.702\, x)$, a GELU by way of the logistic function   (`encoder.quick_gelu`)
+    r"""$x\, \sigma(1.702\, x)$, an approximation of GELU with the logistic function   (`encoder.quick_gelu`)
 
     OpenAI's CLIP was trained with it; the exact GELU differs by up to 0.02. Source: Hendrycks & Gimpel 2016, section 2.
     """
@@ -79,10 +79,10 @@ ACTIVATIONS = {"geglu": geglu, "gelu": F.gelu, "quick_gelu": quick_gelu}
 
 
 class FeedForward(nn.Module):
-    """Two linear layers at each position by itself: dim -> hidden_dim, activation -> dim. (b, n, dim) -> (b, n, dim).
+    """Two linear layers with an activation between them, applied to each position separately. (b, n, dim) -> (b, n, dim).
 
-    hidden_dim is 4 · dim unless it is given; the first layer is twice as wide for "geglu", which halves the channels.
-    Raises ValueError for an activation that is none of "geglu", "gelu" and "quick_gelu".
+    hidden_dim is 4 · dim by default. For "geglu", which halves the channels, the first layer is twice as wide.
+    Raises ValueError unless the activation is "geglu", "gelu" or "quick_gelu".
     """
 
     def __init__(self, dim: int, hidden_dim: int | None = None, activation: str = "geglu") -> None:
@@ -99,7 +99,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, cross-attention if there is a context, feed-forward: each on a normalised copy, each added to x.
+    """Self-attention, cross-attention (with context_dim), feed-forward: each reads a normalised copy of x and is added to x.
 
     x (b, n, dim), context (b, l, context_dim) -> (b, n, dim). Raises ValueError as `Attention` does.
     """
@@ -121,7 +121,7 @@ class TransformerBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """`depth` transformer blocks over the pixels of a feature map, between two 1×1 convolutions, added to the map.
+    """`depth` transformer blocks over the pixels of a feature map, between two 1×1 convolutions; the result is added to the map.
 
     x (b, channels, h, w), context (b, l, context_dim) -> (b, channels, h, w). Raises ValueError as `Attention` does.
     Source: Rombach et al. 2022, section 3.3 and appendix E.2.1.

@@ -1,7 +1,7 @@
-"""The convolutional parts of the U-Net and of the VAE: residual blocks, halving, doubling.
+"""The convolutional parts of the U-Net and the VAE: residual blocks, downsampling, upsampling.
 
-All of them take and give (b, c, h, w). A block that is built with `time_dim` is also given `time`, the embedding of
-the noise level, which it adds to every pixel: the same weights then denoise at every level.
+All map (b, c, h, w) to (b, c, h, w). A block with `time_dim` also takes `time`, the embedding of the timestep, and adds it to every
+pixel, so that the same weights can denoise at every noise level.
 """
 
 import torch.nn.functional as F
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 class ResidualBlock(nn.Module):
     """Two 3×3 convolutions, each after GroupNorm and SiLU, added to the input; `time` is added between them.
 
-    GroupNorm takes mean and variance over a group of channels and all pixels of one image. In a group of a single
-    channel it removes the constant that `time` adds: keep `norm_groups` below the number of channels.
-    Dropout is before the second convolution. Where the number of channels changes, x passes a 1×1 convolution.
-    Raises ValueError where norm_groups does not divide the channels, or `time` is missing or not wanted. Source: Ho et al. 2020, appendix B; Wu & He, Group Normalization, 2018, equations 1 and 2.
+    GroupNorm normalises over a group of channels and all pixels of one image. With one channel per group it would remove the constant
+    that `time` adds, so keep `norm_groups` below the number of channels. Dropout comes before the second convolution. If the number of
+    channels changes, a 1×1 convolution adapts x. Raises ValueError if norm_groups does not divide the channels, or if `time` is missing
+    or not expected. Source: Ho et al. 2020, appendix B; Wu & He, Group Normalization, 2018, equations 1 and 2.
     """
 
     def __init__(
@@ -41,7 +41,8 @@ class ResidualBlock(nn.Module):
     ) -> Float[Tensor, "b c_out h w"]:
         if (self.time is None) != (time is None):
             built = "without time_dim" if self.time is None else f"with time_dim={self.time.in_features}"
-            raise ValueError(f"block built {built}, called {'without' if time is None else 'with'} a time embedding")
+            called = "without" if time is None else "with"
+            raise ValueError(f"this block was built {built}, but called {called} a time embedding")
         hidden = self.conv_1(F.silu(self.norm_1(x)))
         if time is not None:
             hidden = hidden + self.time(F.silu(time))[:, :, None, None]
@@ -50,7 +51,7 @@ class ResidualBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Half the height and width, by a 3×3 convolution of stride 2, padded by one on all sides."""
+    """Halves height and width with a 3×3 convolution of stride 2, padded by one pixel on all sides."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -61,9 +62,9 @@ class Downsample(nn.Module):
 
 
 class AsymmetricDownsample(nn.Module):
-    """Half the height and width, by a 3×3 convolution of stride 2, padded by one on the right and at the bottom only.
+    """Halves height and width with a 3×3 convolution of stride 2, padded by one pixel at the right and bottom only.
 
-    Pixel i of the output sees pixels 2i, 2i + 1 and 2i + 2 of the input, where `Downsample` begins at 2i - 1.
+    Output pixel i sees input pixels 2i, 2i + 1 and 2i + 2; in `Downsample` it sees 2i - 1, 2i and 2i + 1.
     """
 
     def __init__(self, channels: int) -> None:
@@ -75,7 +76,7 @@ class AsymmetricDownsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the height and width: every pixel is repeated in 2×2, then a 3×3 convolution smooths."""
+    """Doubles height and width: every pixel is repeated 2×2, then a 3×3 convolution follows."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""The variational autoencoder of latent diffusion: an image becomes a latent of far fewer numbers, and an image again.
+"""The variational autoencoder of latent diffusion: it encodes an image as a latent with far fewer numbers, and decodes it again.
 
-    x ─ encoder ─ mean, log variance ─ draw ─ z ─ decoder ─ x        x (b, 3, h, w), z (b, 4, h / factor, w / factor)
+    x ─ encoder ─ mean, log variance ─ sample ─ z ─ decoder ─ x      x (b, 3, h, w), z (b, 4, h / factor, w / factor)
 
-The encoder gives a Gaussian for each number of z. The prior pulls these towards the standard normal, so that nearby
-latents decode to similar images and noise can be added to them. Stable Diffusion's autoencoder is the same class.
+The encoder predicts a Gaussian for each number of z. The KL term of the loss pulls these Gaussians towards the standard normal, so that
+nearby latents decode to similar images. Stable Diffusion's autoencoder is the same class.
 Source: Kingma & Welling, Auto-Encoding Variational Bayes, 2014; Rombach et al. 2022, section 3.1 and appendix G.
 """
 
@@ -26,10 +26,10 @@ Latents = Float[Tensor, "b d h_z w_z"]
 
 @dataclass(frozen=True)
 class VAEConfig(Config):
-    """The sizes of an autoencoder. `channels` has one entry a level, the finest first; each level halves the last.
+    """The sizes of an autoencoder. `channels` has one entry per resolution, the finest first; each resolution is half the one before.
 
-    The decoder has one block a level more than the encoder's `blocks_per_level`. `latent_scale` is what latents are
-    multiplied by to have variance 1: measure it on the training set, since it belongs to the weights.
+    The decoder has one block more per resolution than the encoder's `blocks_per_level`. Latents are multiplied by `latent_scale` to have
+    variance 1; it belongs to the weights and is measured on the training set. Raises ValueError for sizes that cannot be built.
     """
 
     in_channels: int = 3
@@ -45,16 +45,16 @@ class VAEConfig(Config):
         if any(channels % self.norm_groups for channels in self.channels):
             raise ValueError(f"norm_groups must divide every entry of channels={self.channels}, got {self.norm_groups}")
         if not 0 < self.latent_scale < inf:
-            raise ValueError(f"latent_scale must be positive, got {self.latent_scale}")
+            raise ValueError(f"latent_scale must be positive and finite, got {self.latent_scale}")
 
     @property
     def factor(self) -> int:
-        """How many pixels, along a side, become one latent: height and width of an image must be multiples of this."""
+        """The number of pixels per latent along a side. Height and width of an image must be multiples of it."""
         return 2 ** (len(self.channels) - 1)
 
     @classmethod
     def tiny(cls, **overrides) -> "VAEConfig":
-        """The laptop's: 32×32×3 images, 8×8×4 latents. Any field can be overridden."""
+        """A small autoencoder for a laptop: 32×32×3 images, 8×8×4 latents. Any field can be overridden."""
         sizes = {"channels": (24, 48, 96), "blocks_per_level": 1, "norm_groups": 8}
         return cls(**(sizes | overrides))
 
@@ -67,16 +67,16 @@ class VAEConfig(Config):
 def sample(
     mean: Float[Tensor, "b *shape"], log_variance: Float[Tensor, "b *shape"], generator: Generators
 ) -> Float[Tensor, "b *shape"]:
-    r"""A draw from each image's Gaussian, through which gradients reach mean and variance.
+    r"""A sample of each image's Gaussian, differentiable with respect to mean and log-variance.
 
     $z = \mu + e^{\frac12 \log \sigma^2} \varepsilon$: half the log-variance is the log of the standard deviation.
-    Takes one generator, or one an image; raises as `noise.randn_like` does. Source: Kingma & Welling 2014, section 2.4.
+    Takes one generator, or one per image; raises as `noise.randn_like` does. Source: Kingma & Welling 2014, section 2.4.
     """
     return mean + (0.5 * log_variance).exp() * randn_like(mean, generator)
 
 
 class PixelAttention(nn.Module):
-    """Self-attention of all pixels of a feature map, with a single head as wide as the map, added to the map."""
+    """Self-attention over all pixels of a feature map, with a single head; the result is added to the map."""
 
     def __init__(self, channels: int, norm_groups: int) -> None:
         super().__init__()
@@ -89,17 +89,17 @@ class PixelAttention(nn.Module):
 
 
 class Encoder(nn.Module):
-    """An image (b, in_channels, h, w) -> moments of its latents (b, 2 · latent_channels, h / factor, w / factor)."""
+    """Images (b, in_channels, h, w) -> means and log-variances (b, 2 · latent_channels, h / factor, w / factor)."""
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         width = config.channels[0]
         self.conv_in = nn.Conv2d(config.in_channels, width, kernel_size=3, padding=1)
         self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
-        for level, out_width in enumerate(config.channels):
+        for i, out_width in enumerate(config.channels):
             self.down.append(_blocks(config, width, *[out_width] * config.blocks_per_level))
             width = out_width
-            self.downsample.append(AsymmetricDownsample(width) if level < len(config.channels) - 1 else nn.Identity())
+            self.downsample.append(AsymmetricDownsample(width) if i < len(config.channels) - 1 else nn.Identity())
         self.middle = _middle(config)
         self.norm_out = nn.GroupNorm(config.norm_groups, width, eps=1e-6)
         self.conv_out = nn.Conv2d(width, 2 * config.latent_channels, kernel_size=3, padding=1)
@@ -112,7 +112,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents (b, latent_channels, h_z, w_z) -> an image: the encoder reversed, with one block a level more."""
+    """Latents (b, latent_channels, h_z, w_z) -> images: the encoder in reverse, with one block more per resolution."""
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
@@ -120,10 +120,10 @@ class Decoder(nn.Module):
         self.conv_in = nn.Conv2d(config.latent_channels, width, kernel_size=3, padding=1)
         self.middle = _middle(config)
         self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
-        for level, out_width in reversed(list(enumerate(config.channels))):
+        for i, out_width in reversed(list(enumerate(config.channels))):
             self.up.append(_blocks(config, width, *[out_width] * (config.blocks_per_level + 1)))
             width = out_width
-            self.upsample.append(Upsample(width) if level > 0 else nn.Identity())
+            self.upsample.append(Upsample(width) if i > 0 else nn.Identity())
         self.norm_out = nn.GroupNorm(config.norm_groups, width, eps=1e-6)
         self.conv_out = nn.Conv2d(width, config.in_channels, kernel_size=3, padding=1)
 
@@ -135,10 +135,10 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """`encode` and `decode` are the two networks; `to_latents` and `from_latents` also scale, for diffusion.
+    """The autoencoder. `encode` and `decode` call its two networks; `to_latents` and `from_latents` also scale latents for diffusion.
 
-    Images are (b, in_channels, h, w) in [-1, 1]; latents (b, latent_channels, h / factor, w / factor). All four raise
-    ValueError for a wrong number of channels, and for a height or width that is no multiple of `config.factor`.
+    Images are (b, in_channels, h, w) in [-1, 1]; latents (b, latent_channels, h / factor, w / factor). All four raise ValueError for a
+    wrong number of channels, and for a height or width that is not a multiple of `config.factor`.
     """
 
     def __init__(self, config: VAEConfig) -> None:
@@ -150,7 +150,7 @@ class VAE(nn.Module):
         self.decoder = Decoder(config)
 
     def encode(self, x: Float[Tensor, "b c h w"]) -> tuple[Latents, Latents]:
-        """Mean and log-variance of each number of z, in x's dtype; the log-variance is held within -30…20."""
+        """Mean and log-variance of each number of z, in the dtype of x; the log-variance is clamped to -30…20."""
         check_shape("x", x, "b", self.config.in_channels, "h", "w")
         height, width, factor = *x.shape[2:], self.config.factor
         if height % factor or width % factor:
@@ -159,18 +159,18 @@ class VAE(nn.Module):
         return mean, log_variance.clamp(-30, 20)
 
     def decode(self, z: Latents) -> Float[Tensor, "b c h w"]:
-        """The image of latents as `encode` gives them (not scaled), in z's dtype; not clamped to [-1, 1]."""
+        """Decodes latents that are not scaled, in the dtype of z; the images are not clamped to [-1, 1]."""
         check_shape("z", z, "b", self.config.latent_channels, "h", "w")
         return self.decoder(self.post_quant(z)).to(z.dtype)
 
     def to_latents(self, x: Float[Tensor, "b c h w"], generator: Generators | None = None) -> Latents:
-        """Latents of variance 1: `latent_scale` times a draw, or times the mean without a generator."""
+        """Latents of variance 1: `latent_scale` times a sample of z, or times its mean if there is no generator."""
         mean, log_variance = self.encode(x)
         z = mean if generator is None else sample(mean, log_variance, generator)
         return self.config.latent_scale * z
 
     def from_latents(self, z: Latents) -> Float[Tensor, "b c h w"]:
-        """The image of latents of variance 1: the inverse of `to_latents`."""
+        """Decodes latents of variance 1: the inverse of `to_latents`."""
         return self.decode(z / self.config.latent_scale)
 
 

@@ -1,10 +1,13 @@
-"""Samplers: from noise to data through a denoiser, one file a family.
+"""Samplers, which turn noise into data with a denoiser; one file per family.
 
-Each is called with `(denoise, x, times, *, generator=None, constrain=None, …)`, checks its arguments at the call and then yields a
-`SamplerStep` after each step. The step itself is a function of tensors and scales, `ddim_step` and its like, through which gradients flow.
+A sampler is called with `(denoise, x, times, *, generator=None, constrain=None, …)`, checks its arguments at the call, then yields a
+`SamplerStep` after each step. The formula of a step is a differentiable function of tensors and scales, for example `ddim_step`.
 """
 
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from inspect import signature
+from typing import Any
 
 from minidiff.samplers.ddim import ddim, ddim_inversion, ddim_step
 from minidiff.samplers.ddpm import ddpm, ddpm_step
@@ -18,8 +21,24 @@ BY_NAME = {sampler.__name__: sampler for sampler in (ddim, ddpm, plms, dpm_solve
 BY_NAME["dpm_solver_pp_sde"] = partial(dpm_solver_pp, stochastic=True)
 
 
+def by_name(name: str, options: Mapping[str, Any] | None = None) -> Callable[..., Iterator[SamplerStep]]:
+    """The sampler of this name with its options set, for example `by_name("ddim", {"eta": 0.5})`.
+
+    Options are the sampler's arguments that not all samplers have. Raises ValueError, with what there is, for an unknown name or option.
+    """
+    if name not in BY_NAME:
+        raise ValueError(f"unknown sampler {name!r}: choose one of {', '.join(BY_NAME)}")
+    common = {"denoise", "x", "times", "generator", "constrain", "history", *getattr(BY_NAME[name], "keywords", ())}
+    known = signature(BY_NAME[name]).parameters.keys() - common
+    if unknown := sorted((options or {}).keys() - known):
+        raise ValueError(
+            f"the sampler {name} has no option {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
+        )
+    return partial(BY_NAME[name], **(options or {}))
+
+
 __all__ = [
-    "BY_NAME", "SamplerStep", "ddim", "ddim_inversion", "ddim_step", "ddpm", "ddpm_step", "dpm_solver_pp",
+    "BY_NAME", "SamplerStep", "by_name", "ddim", "ddim_inversion", "ddim_step", "ddpm", "ddpm_step", "dpm_solver_pp",
     "dpm_solver_pp_sde_step", "dpm_solver_pp_step", "euler", "euler_ancestral", "euler_ancestral_step", "euler_step",
     "final", "heun", "heun_step", "plms", "plms_step", "times",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-r"""DDIM: estimate both ends of the line on which x_t lies, then put x on the line at the level below."""
+r"""DDIM: estimate x_0 and ε from x_t, then mix them with the signal and noise of the next level."""
 
 from collections.abc import Iterator
 from numbers import Real
@@ -14,17 +14,17 @@ from minidiff.samplers.loop import Constrain, Noise, Rng, SamplerStep, Step, Tim
 def ddim_step(
     x_t: Tensor, prediction: Prediction, now: Scales, next: Scales, z: Noise = None, *, eta: Real = 0.0
 ) -> Tensor:
-    r"""$x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma_t^2}\;\hat\varepsilon + \sigma_t z$,
+    r"""One DDIM step: $x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma_t^2}\;\hat\varepsilon + \sigma_t z$,
     $\ \sigma_t = \eta \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}} = \eta \sqrt{\tilde\beta}$   (`samplers.ddim`)
 
-    From level t (`now`) to a lower level s (`next`), with signal_s for √ᾱ_s and noise_s for √(1 - ᾱ_s) on any schedule.
-    eta: 0 adds no noise and needs no z; 1 has DDPM's posterior variance. z: standard normal noise like x_t; None adds none.
+    The step goes from level t (`now`) to a lower level s (`next`). On any schedule √ᾱ_s is signal_s and √(1 - ᾱ_s) is noise_s.
+    eta: 0 adds no noise and needs no z; 1 gives DDPM's posterior variance. z: standard normal noise like x_t; None adds none.
     Source: Song et al., Denoising Diffusion Implicit Models, 2021, eq. 12 and 16.
     """
     x_0, eps = prediction
     _, beta = step_between(next, now)
     sigma_t = eta * (next.noise / now.noise) * beta.sqrt()
-    direction = (next.noise**2 - sigma_t**2).clamp(min=0).sqrt()  # rounding may leave -1e-17
+    direction = (next.noise**2 - sigma_t**2).clamp(min=0).sqrt()  # rounding may give -1e-17
     x_s = next.signal.to(x_t) * x_0 + direction.to(x_t) * eps
     return x_s if z is None else x_s + sigma_t.to(x_t) * z
 
@@ -32,10 +32,10 @@ def ddim_step(
 def ddim(
     denoise: Denoiser, x: Tensor, times: Times, *, generator: Rng = None, constrain: Constrain = None, eta: Real = 0
 ) -> Iterator[SamplerStep]:
-    """`ddim_step` for each neighbouring pair t > s of `times`. With eta > 0 it needs a generator.
+    """Samples with one `ddim_step` for each pair of neighbouring levels in `times`. eta > 0 needs a generator.
     Raises ValueError or TypeError at the call as `loop.run` does, and for an eta outside [0, 1]."""
     if not 0 <= eta <= 1:
-        raise ValueError(f"eta must lie in [0, 1], from no noise to DDPM's; got {eta}")
+        raise ValueError(f"eta must lie in [0, 1], from 0 for no noise to 1 for DDPM's; got {eta}")
 
     def advance(x_t: Tensor, prediction: Prediction, step: Step) -> Tensor:
         return ddim_step(x_t, prediction, step.now, step.next, step.z, eta=eta)
@@ -44,11 +44,11 @@ def ddim(
 
 
 def ddim_inversion(denoise: Denoiser, x: Tensor, times: Times) -> Iterator[SamplerStep]:
-    r"""DDIM the other way: from data at times[-1] up to noise at times[0], over the levels that `ddim` would come down by.
+    r"""DDIM in reverse: turns data at times[-1] into noise at times[0], over the same levels as `ddim`.
 
-    $x_t = \mathrm{signal}_t\,\hat x_0 + \mathrm{noise}_t\,\hat\varepsilon$ with the prediction at the level that is *left*, s: x at the level to be reached is
-    not known yet, and that is the error of the round trip. At s = 0 there is no noise to predict: x_0 is x itself there, and ε̂ is asked
-    for at t, with x brought to that level's size. Raises ValueError or TypeError at the call as `loop.run` does.
+    $x_t = \mathrm{signal}_t\,\hat x_0 + \mathrm{noise}_t\,\hat\varepsilon$ with the prediction at the level s where the step *begins*, as x at its end t is not
+    known yet; this causes the error of a round trip. At s = 0 there is no noise to predict: x̂_0 is x itself, and ε̂ is predicted at t,
+    from x scaled to the size of x_t. Raises ValueError or TypeError at the call as `loop.run` does.
     Source: Song et al., Denoising Diffusion Implicit Models, 2021, section 4.3.
     """
 
@@ -56,7 +56,7 @@ def ddim_inversion(denoise: Denoiser, x: Tensor, times: Times) -> Iterator[Sampl
         if s > 0:
             return denoise(x_s, s)
         signal, noise = denoise.schedule.at(times[-2], like=x_s)
-        size = (signal**2 + noise**2).sqrt()  # 1 where the variance is kept
+        size = (signal**2 + noise**2).sqrt()  # 1 for variance-preserving schedules
         return Prediction(x_s, denoise(size.to(x_s) * x_s, times[-2]).eps)
 
     def advance(x_s: Tensor, prediction: Prediction, step: Step) -> Tensor:

@@ -1,4 +1,4 @@
-r"""DDPM's ancestral sampler: estimate x_0, then draw from the posterior one level down."""
+r"""DDPM's ancestral sampler: estimate x_0, then sample from the posterior of the next level."""
 
 from collections.abc import Iterator
 
@@ -14,11 +14,11 @@ from minidiff.samplers.loop import Constrain, Noise, Rng, SamplerStep, Step, Tim
 def ddpm_step(
     x_t: Tensor, prediction: Prediction, now: Scales, next: Scales, z: Noise = None, *, variance: str = "posterior"
 ) -> Tensor:
-    r"""$x_s = \tilde\mu(\hat x_0, x_t) + \sigma_t\,z$   (`samplers.ddpm`), from level t (`now`) to a lower level s (`next`); without z the mean
+    r"""One DDPM step from level t (`now`) to a lower level s (`next`): $x_s = \tilde\mu(\hat x_0, x_t) + \sigma_t\,z$   (`samplers.ddpm`), without z the mean
 
-    variance: σ_t² is "posterior", β̃, right if x_0 were one known point; or "beta", right if x_0 were standard normal: β of the step, times
+    variance: for "posterior", σ_t² is β̃, exact for a single known x_0. For "beta", exact for standard normal x_0, it is β of the step times
     $\frac{\mathrm{signal}_s^2 + \mathrm{noise}_s^2}{\mathrm{signal}_t^2 + \mathrm{noise}_t^2}$, which is 1 for DDPM's schedules.
-    Source: Ho et al., 2020, algorithm 2; for levels that skip, Nichol & Dhariwal, 2021, section 4.
+    Source: Ho et al., 2020, algorithm 2; for skipped levels, Nichol & Dhariwal, 2021, section 4.
     """
     mean, sigma_t_squared = posterior.between(prediction.x_0, x_t, now, next)
     if z is None:
@@ -39,8 +39,8 @@ def ddpm(
     constrain: Constrain = None,
     variance: str = "posterior",
 ) -> Iterator[SamplerStep]:
-    """`ddpm_step` for each neighbouring pair t > s of `times`; the step into level 0 adds no noise.
-    Raises ValueError or TypeError at the call as `loop.run` does, for no generator, and for an unknown variance."""
+    """Samples with one `ddpm_step` for each pair of neighbouring levels in `times`; the step to level 0 adds no noise.
+    Raises ValueError or TypeError at the call as `loop.run` does, without a generator, and for an unknown variance."""
     if variance not in ("posterior", "beta"):
         raise ValueError(f"unknown variance {variance!r}: choose posterior or beta")
 

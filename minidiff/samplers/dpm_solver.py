@@ -1,6 +1,6 @@
-r"""DPM-Solver++: the linear part of the equation is solved exactly, and only $\hat x_0$ is extrapolated.
+r"""DPM-Solver++: the linear part of the differential equation is solved exactly, and $\hat x_0$ is extrapolated.
 
-Its own time is $\lambda = \frac12 \log\mathrm{SNR} = \log(\mathrm{signal} / \mathrm{noise})$, and h is a step of it.
+Its time variable is $\lambda = \frac12 \log\mathrm{SNR} = \log(\mathrm{signal} / \mathrm{noise})$, and h is a step in λ.
 """
 
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from minidiff.diffusion.prediction import Denoiser, Prediction
 from minidiff.diffusion.schedules import Scales
 from minidiff.samplers.loop import Constrain, History, Noise, Rng, SamplerStep, Step, Times, run
 
-Past = tuple[Scales, Prediction] | None  # the scales and the prediction of the step before
+Past = tuple[Scales, Prediction] | None  # scales and prediction of the previous step
 
 
 def dpm_solver_pp_step(x_t: Tensor, prediction: Prediction, now: Scales, next: Scales, before: Past = None) -> Tensor:
-    r"""$x_s = \frac{\mathrm{noise}_s}{\mathrm{noise}_t}\,x_t + \mathrm{signal}_s\,(1 - e^{-h})\,D$,
-    $\ D = \hat x_0 + \frac{h}{2 h'}(\hat x_0 - \hat x_0')$   (`samplers.dpm_solver_pp`), the primed being of the step before
+    r"""One DPM-Solver++ step: $x_s = \frac{\mathrm{noise}_s}{\mathrm{noise}_t}\,x_t + \mathrm{signal}_s\,(1 - e^{-h})\,D$,
+    $\ D = \hat x_0 + \frac{h}{2 h'}(\hat x_0 - \hat x_0')$   (`samplers.dpm_solver_pp`); h' and x̂_0' belong to the previous step
 
-    before: that step's scales and prediction; without them D = x̂_0, which is DDIM. Source: Lu et al., DPM-Solver++, 2022, algorithm 2.
+    before: scales and prediction of the previous step; without them D = x̂_0, which is DDIM. Source: Lu et al., DPM-Solver++, 2022, algorithm 2.
     """
     keep, shrink = next.noise / now.noise, _shrink(now, next)
     guess = _extrapolated(prediction, now, next, before)
@@ -29,7 +29,7 @@ def dpm_solver_pp_step(x_t: Tensor, prediction: Prediction, now: Scales, next: S
 def dpm_solver_pp_sde_step(
     x_t: Tensor, prediction: Prediction, now: Scales, next: Scales, z: Noise = None, before: Past = None
 ) -> Tensor:
-    r"""$x_s = \frac{\mathrm{noise}_s}{\mathrm{noise}_t}\,e^{-h} x_t + \mathrm{signal}_s\,(1 - e^{-2h})\,D + \mathrm{noise}_s \sqrt{1 - e^{-2h}}\,z$   (`samplers.dpm_solver_pp_sde`)
+    r"""One step of SDE-DPM-Solver++: $x_s = \frac{\mathrm{noise}_s}{\mathrm{noise}_t}\,e^{-h} x_t + \mathrm{signal}_s\,(1 - e^{-2h})\,D + \mathrm{noise}_s \sqrt{1 - e^{-2h}}\,z$   (`samplers.dpm_solver_pp_sde`)
 
     D and `before` as in `dpm_solver_pp_step`; without z the mean. Source: Lu et al., DPM-Solver++, 2022, appendix D.
     """
@@ -50,11 +50,11 @@ def dpm_solver_pp(
     stochastic: bool = False,
     history: History = (),
 ) -> Iterator[SamplerStep]:
-    """`dpm_solver_pp_step`, or with `stochastic` `dpm_solver_pp_sde_step`, for each neighbouring pair t > s of `times`.
+    """Samples with one `dpm_solver_pp_step`, or `dpm_solver_pp_sde_step` if stochastic, for each pair of neighbouring levels in `times`.
 
-    order: 2 is "2M", one call a step as DDIM; 1 takes D = x̂_0. The first step, having no past, and steps over an infinite h (from a
-    level without signal, or into level 0) are of order 1. history: of its levels the last is used.
-    Raises ValueError or TypeError at the call as `loop.run` does, and for another order.
+    order: 2 is "2M", with one call of the denoiser per step as in DDIM; 1 has D = x̂_0. Steps without a previous one, and steps where
+    h is infinite (from signal 0, or to level 0), have order 1. history: its last level is used.
+    Raises ValueError or TypeError at the call as `loop.run` does, and for any other order.
     """
     if order not in (1, 2):
         raise ValueError(f"order must be 1 or 2, got {order}")
@@ -70,15 +70,15 @@ def dpm_solver_pp(
 
 
 def _shrink(now: Scales, next: Scales) -> Tensor:
-    """e^{-h}, which is 0 where h is infinite."""
+    """e^{-h}; 0 where h is infinite."""
     return (now.signal / now.noise) * (next.noise / next.signal)
 
 
 def _extrapolated(prediction: Prediction, now: Scales, next: Scales, before: Past) -> Tensor:
-    """D: x̂_0 half a step ahead, on the straight line in λ through the last two; x̂_0 itself where a step of λ is infinite."""
+    """D: x̂_0 extrapolated by half a step, linearly in λ from the last two predictions; x̂_0 itself where a step in λ is infinite."""
     if before is None:
         return prediction.x_0
-    past, said = before
-    h, last_h = -_shrink(now, next).log(), -_shrink(past, now).log()
+    last, last_prediction = before
+    h, last_h = -_shrink(now, next).log(), -_shrink(last, now).log()
     ahead = torch.where(h.isinf() | last_h.isinf(), 0, h / (2 * last_h))
-    return prediction.x_0 + ahead.to(prediction.x_0) * (prediction.x_0 - said.x_0)
+    return prediction.x_0 + ahead.to(prediction.x_0) * (prediction.x_0 - last_prediction.x_0)

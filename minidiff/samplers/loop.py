@@ -1,4 +1,4 @@
-"""What all samplers share: the checks at the call, the denoiser's answer, the noise, the past, and the loop."""
+"""The loop of all samplers: it checks the call, calls the denoiser, draws noise, keeps earlier predictions and yields the steps."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,15 +13,15 @@ from minidiff.diffusion.prediction import Denoiser, Prediction
 from minidiff.diffusion.schedules import Scales, Schedule
 from minidiff.noise import Generators, check_generators, randn_like
 
-Times = Sequence[Real]  # the levels to visit, each below the one before: N + 1 of them for N steps
-Rng = Generators | None  # where noise is drawn from; None is enough for a sampler that draws none
+Times = Sequence[Real]  # the levels to visit, descending: N + 1 levels for N steps
+Rng = Generators | None  # the source of noise; None for a sampler that draws none
 Noise = Tensor | None  # standard normal noise like x_t, or None for a step that adds none
-Constrain = Callable[[Tensor, Real], Tensor] | None  # (x_s, s) -> x_s after each step, from which the next step goes on
-History = Sequence[tuple[Real, Prediction]]  # levels above the first and the predictions there, the oldest first
+Constrain = Callable[[Tensor, Real], Tensor] | None  # (x_s, s) -> the x_s with which the next step begins
+History = Sequence[tuple[Real, Prediction]]  # earlier levels with their predictions, the oldest first
 
 
 class SamplerStep(NamedTuple):
-    """Where a sampler is after a step: the level just reached, x there, and the x̂_0 that the step was made with."""
+    """The state after a step: the level that was reached, the sample x_t there, and the x̂_0 of the step."""
 
     t: Real
     x_t: Tensor
@@ -29,14 +29,14 @@ class SamplerStep(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A step to be made, from level t to level s, and the scales of both."""
+    """The step from level t to level s: scales, noise and earlier predictions."""
 
     t: Real
     s: Real
     now: Scales
     next: Scales
-    z: Noise = None  # None in a step into level 0, where noise would only blur the result, and where none is drawn
-    past: tuple[tuple[Scales, Prediction], ...] = ()  # the predictions of earlier steps, the newest first
+    z: Noise = None  # None in a step to level 0, and for a deterministic sampler
+    past: tuple[tuple[Scales, Prediction], ...] = ()  # earlier predictions, the newest first
 
 
 def run(
@@ -54,36 +54,36 @@ def run(
     needs_signal: str | None = None,
     upwards: bool = False,
 ) -> Iterator[SamplerStep]:
-    """Checks the call, then makes the steps one by one: x_s is `advance(x_t, denoise(x_t, t), step)`.
+    """Checks the call, then yields the steps one by one: x_s is `advance(x_t, denoise(x_t, t), step)`, computed without gradients.
 
-    `stochastic` draws noise for each step, `memory` predictions are kept, `before` may change x_t and the step, `needs_signal` names what
-    cannot begin at a level without signal, `upwards` goes from times[-1] to times[0]. No gradient is recorded within a step.
-    Raises TypeError for a denoiser without a schedule, an x that is not floating point and a missing generator; ValueError unless times are
-    at least two levels that descend within 0…T, history descends to them, signal is left below the first level, and x has no NaN.
+    stochastic: draw noise for each step. memory: number of predictions to keep. before: may change x_t and the step. needs_signal: what
+    cannot begin at signal 0, for the error message. upwards: go from times[-1] to times[0].
+    Raises TypeError for a denoiser without a schedule, an x that is not floating point, or a missing generator. Raises ValueError unless
+    times are at least two descending levels in 0…T, below those of history, with signal > 0 after the first; and where x has NaN.
     """
     if not isinstance(getattr(denoise, "schedule", None), Schedule):
         raise TypeError(
-            "a sampler needs a denoiser that carries its schedule: prediction.as_denoiser(network, schedule, prediction_type) or "
-            f"prediction.Denoiser(schedule, function); got {denoise!r}"
+            f"expected a denoiser that carries its schedule, got {denoise!r}: make one with "
+            "prediction.as_denoiser(network, schedule, prediction_type) or prediction.Denoiser(schedule, function)"
         )
     visited = [*(level for level, _ in history), *times]
     if len(times) < 2 or any(t <= s for t, s in pairwise(visited)):
-        raise ValueError(f"times must be at least two levels that descend, from those of history on; got {visited}")
+        raise ValueError(f"times must be at least two descending levels, below those of history; got {visited}")
     scales = {t: denoise.schedule.at(t, like=x) for t in visited}
     if (scales[times[1]].signal == 0).any():
-        raise ValueError(f"nothing of the data is left at t = {times[1]}: only the first level may have signal 0")
+        raise ValueError(f"only the first level may have signal 0, but the signal is 0 at t = {times[1]}")
     if needs_signal and (scales[times[0]].signal == 0).any():
         raise ValueError(
-            f"{needs_signal} cannot begin at t = {times[0]}: the signal is 0 there, so σ̂ = noise / signal is infinite; begin at a lower level"
+            f"{needs_signal} cannot begin at t = {times[0]}: the signal is 0 there; begin at a lower level"
         )
     if x.isnan().any():
-        raise ValueError(f"x holds NaN: {int(x.isnan().sum())} of {x.numel()} values")
+        raise ValueError(f"x must not contain NaN, got NaN in {int(x.isnan().sum())} of {x.numel()} values")
     if stochastic:
         check_generators(generator, x)
 
     def steps(x_t: Tensor) -> Iterator[SamplerStep]:
-        past = deque(maxlen=memory)  # the newest first; beyond `memory` the oldest drop out
-        past.extendleft((scales[level], said) for level, said in history)
+        past = deque(maxlen=memory)  # the newest first; more than `memory` drop the oldest
+        past.extendleft((scales[level], prediction) for level, prediction in history)
         for t, s in pairwise(times[::-1] if upwards else times):
             with torch.no_grad():
                 z = randn_like(x_t, generator) if stochastic and s > 0 else None
@@ -101,8 +101,8 @@ def run(
 
 
 def final(iterator: Iterable[SamplerStep]) -> Tensor:
-    """The x_t that is left after the last step. Raises ValueError where there was none."""
+    """The x_t after the last step. Raises ValueError where no step is left."""
     steps = deque(iterator, maxlen=1)
     if not steps:
-        raise ValueError("the sampler has no steps left: it was used up before")
+        raise ValueError("the sampler has no steps left: it can be iterated only once")
     return steps[0].x_t

@@ -1,7 +1,7 @@
-"""Words: prompts become tokens, tokens become the vectors that a picture is drawn from.
+"""Text: prompts become tokens, and tokens become the vectors that cross-attention reads.
 
-`bpe` is the algorithm, `Tokenizer` CLIP's use of it, `TextEncoder` CLIP's text transformer; `contrastive` trains it,
-together with an image encoder, on pictures and their captions.
+`bpe` is byte-pair encoding, `Tokenizer` is CLIP's tokenizer, `TextEncoder` CLIP's text transformer. `contrastive` trains the text encoder
+together with an image encoder, on images and their captions.
 """
 
 from minidiff.text.contrastive import CLIP, ImageEncoder, info_nce

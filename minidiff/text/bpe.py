@@ -1,9 +1,8 @@
-"""Byte-pair encoding: words fall into the pieces that a corpus repeats most.
+"""Byte-pair encoding: splits words into pieces that are frequent in a corpus.
 
-A word begins as its UTF-8 bytes, one symbol each, the last one marked as the end of the word. Training joins, again
-and again, the two neighbours that are seen most often, and writes down which: that list of merges is all there is to
-learn. Encoding replays it on a new word. Frequent words end up whole, rare ones in pieces, and since every byte is a
-symbol no word is ever unknown.
+A word starts as its UTF-8 bytes, one symbol each; the last symbol carries an end-of-word mark. Training repeatedly merges the most
+frequent pair of neighbouring symbols, and the result is the list of merges. Encoding applies these merges to a new word. Frequent words
+become one piece, rare words several, and no word is unknown because every byte is a symbol.
 
 Source: Gage, A New Algorithm for Data Compression, 1994; Sennrich et al., Neural Machine Translation of Rare Words
 with Subword Units, 2016, algorithm 1; bytes for characters: Radford et al., Language Models are Unsupervised
@@ -27,25 +26,25 @@ def _alphabet() -> dict[int, str]:
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
 
 
-# A visible character for each byte, in the order of CLIP's vocabulary: spaces and control codes would not survive in
-# a text file, so those bytes borrow characters from 256 on.
+# A printable character for each byte, in the order of CLIP's vocabulary. Spaces and control codes would not survive in a text file, so
+# these bytes have characters from 256 on.
 ALPHABET = _alphabet()
 BYTES = {character: byte for byte, character in ALPHABET.items()}
 
 
 def split(word: str) -> tuple[str, ...]:
-    """The word's bytes as symbols, the last one marked: "cat" -> ("c", "a", "t</w>").
+    """The bytes of a word as symbols, the last one with the end-of-word mark: "cat" -> ("c", "a", "t</w>").
 
-    Raises ValueError where there is no word, or a character has no UTF-8 (half of a surrogate pair).
+    Raises ValueError for an empty word, or a character without UTF-8 (half of a surrogate pair).
     """
     if not word:
-        raise ValueError('a word has at least one character, got ""')
+        raise ValueError('a word must have at least one character, got ""')
     *symbols, last = (ALPHABET[byte] for byte in word.encode("utf-8"))
     return (*symbols, last + END_OF_WORD)
 
 
 def merge(symbols: tuple[str, ...], pair: Pair) -> tuple[str, ...]:
-    """Join the pair wherever it occurs, from left to right: (a, a) turns "a a a" into "aa a"."""
+    """The symbols with every occurrence of the pair merged, from left to right: (a, a) turns "a a a" into "aa a"."""
     merged, i = [], 0
     while i < len(symbols):
         found = symbols[i : i + 2] == pair
@@ -55,9 +54,9 @@ def merge(symbols: tuple[str, ...], pair: Pair) -> tuple[str, ...]:
 
 
 def pieces(word: str, ranks: Mapping[Pair, int]) -> tuple[str, ...]:
-    """The word's pieces: of the pairs in it the one learned first is merged, until none of them was ever learned.
+    """The pieces of a word: the pair that was learned first is merged, until no pair in the word has been learned.
 
-    `ranks` tells when each pair was learned, from 0. Raises ValueError as `split` does.
+    `ranks` is the position of each pair in the list of merges, from 0. Raises ValueError as `split` does.
     """
     symbols = split(word)
     while True:
@@ -68,13 +67,12 @@ def pieces(word: str, ranks: Mapping[Pair, int]) -> tuple[str, ...]:
 
 
 def learn(counts: Mapping[str, int], merges: int) -> list[Pair]:
-    """The most frequent pair of neighbours, then the most frequent after it has been merged, and so on.
+    """Learn the merges of a corpus: the most frequent pair, then the most frequent pair after that merge, and so on.
 
-    `counts` says how often each word occurs. Of equally frequent pairs the first in the order of strings is taken, so
-    that the order of the corpus does not matter. Fewer than `merges` are learned where no pair is left that occurs
-    twice. Only the words in which a pair occurs are counted anew after its merge.
+    `counts` is how often each word occurs. Ties are broken by the order of strings, so the order of the corpus does not matter. Fewer
+    than `merges` are learned if no pair is left that occurs twice. After a merge only the words that contain the pair are recounted.
 
-    Raises ValueError where merges is negative, or a count is below 1.
+    Raises ValueError if merges is negative, or a count is below 1.
     """
     if merges < 0 or any(count < 1 for count in counts.values()):
         raise ValueError(f"expected merges ≥ 0 and counts ≥ 1, got {merges} and {min(counts.values(), default=1)}")
@@ -93,7 +91,7 @@ def learn(counts: Mapping[str, int], merges: int) -> list[Pair]:
     while queue and len(learned) < merges:
         count, best = heapq.heappop(queue)
         if -count != total[best]:
-            continue  # out of date: when its total changed, the pair was queued again
+            continue  # outdated: the pair was queued again when its count changed
         if total[best] < 2:
             break
         learned.append(best)

@@ -1,9 +1,8 @@
-r"""The contrastive objective: pictures and captions are put where those that belong together lie side by side.
+r"""CLIP and its contrastive loss: matching images and captions get similar features.
 
-One network reads pictures, another captions; both answer with a point on the same sphere. In a batch, each picture is
-asked which of the captions is its own, and each caption which of the pictures. What this teaches the text encoder is
-what words look like: it is where Stable Diffusion's encoder comes from; afterwards the pair tells how well a picture
-fits a prompt.
+An image encoder and a text encoder map to unit vectors of the same dimension. Within a batch, each image must identify its caption, and
+each caption its image. The text encoder so learns what words look like; Stable Diffusion's text encoder was trained this way. The trained
+pair also measures how well an image fits a prompt.
 
 Source: Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021, section 2.3.
 """
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from minidiff.nets.blocks import Downsample, ResidualBlock
 from minidiff.text.encoder import TextEncoder
 
-LARGEST_SCALE = 100.0  # as in CLIP: beyond, a single wrong pair would drown the rest of the batch
+LARGEST_SCALE = 100.0  # as in CLIP; with a larger scale a single wrong pair dominates the loss of the batch
 FIRST_SCALE = 1 / 0.07
 
 
@@ -28,15 +27,14 @@ def info_nce(
     logit_scale: Float[Tensor, ""] | float | int,
     meaning: Int[Tensor, "b"],
 ) -> Float[Tensor, ""]:
-    r"""How badly pictures find their captions and captions their pictures, in nats: the mean of both directions.
+    r"""The contrastive loss in nats: the mean of the cross-entropies from images to captions and from captions to images.
 
     $-\frac{1}{2B} \sum_{i,j} p_{ij} \Big(\log\operatorname{softmax}_j(s\, u_i \cdot w_j) + \log\operatorname{softmax}_j(s\, w_i \cdot u_j)\Big),\quad p_{ij} = \frac{[m_i = m_j]}{|\{k : m_k = m_i\}|}$   (`contrastive.info_nce`)
 
-    u are pictures, w captions, both of unit length; pair i has the meaning m_i. Captions of one meaning are right for
-    each other's pictures, so the target of row i is spread evenly over them: with all meanings different this is
-    CLIP's cross-entropy against the diagonal. The least that can be reached is the mean of log |{k : m_k = m_i}|.
+    u are the features of images, w of captions, both of unit length. Pairs with the same meaning m_i have interchangeable captions, so the
+    target of row i is uniform over them. If all meanings differ, this is CLIP's loss. The minimum is the mean of log |{k : m_k = m_i}|.
 
-    `logit_scale` is s itself, not its logarithm. Raises ValueError where there is no pair, or the shapes differ.
+    `logit_scale` is s itself, not its logarithm. Raises ValueError if there is no pair, or if the shapes differ.
     Source: van den Oord et al. 2018, equation 4; Radford et al. 2021, figure 3; several positives: Khosla et al.,
     Supervised Contrastive Learning, 2020, equation 2.
     """
@@ -50,10 +48,10 @@ def info_nce(
 
 
 class ImageEncoder(nn.Module):
-    """Pictures (b, in_channels, h, w) in [-1, 1] -> one vector each, (b, dim), the last of `channels` wide.
+    """Images (b, in_channels, h, w) in [-1, 1] -> one vector each, (b, dim), where dim is the last entry of `channels`.
 
-    At each level a residual block, then half the height and width; at the end the mean over what pixels are left.
-    Raises ValueError where norm_groups does not divide every entry of channels.
+    For each entry of `channels` a residual block, then a halving of height and width; at the end the mean over all pixels.
+    Raises ValueError if norm_groups does not divide every entry of channels.
     """
 
     def __init__(
@@ -70,13 +68,13 @@ class ImageEncoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b dim"]:
         x = self.conv_in(x)
-        for level in self.levels:
-            x = level(x)
+        for stage in self.levels:
+            x = stage(x)
         return F.silu(self.norm_out(x)).mean(dim=(2, 3))
 
 
 class CLIP(nn.Module):
-    """An image encoder and a text encoder that answer with points on one sphere, in `dim` dimensions."""
+    """An image encoder and a text encoder whose features are unit vectors of `dim` numbers."""
 
     def __init__(self, image_encoder: ImageEncoder, text_encoder: TextEncoder, dim: int) -> None:
         super().__init__()
@@ -88,18 +86,18 @@ class CLIP(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(FIRST_SCALE)))
 
     def image_features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
-        """One point of length 1 for each picture in [-1, 1]."""
+        """A unit vector for each image in [-1, 1]."""
         return F.normalize(self.image_projection(self.image_encoder(x)), dim=-1)
 
     def text_features(self, tokens: Int[Tensor, "b l"]) -> Float[Tensor, "b d"]:
-        """One point of length 1 for each prompt. Raises ValueError as `TextEncoder.pooled` does."""
+        """A unit vector for each prompt. Raises ValueError as `TextEncoder.pooled` does."""
         return F.normalize(self.text_projection(self.text_encoder.pooled(tokens)), dim=-1)
 
     @property
     def logit_scale(self) -> Float[Tensor, ""]:
-        """What cosines are multiplied with before the softmax: learned as a logarithm, at most 100.
+        """The factor of the cosines before the softmax: learned as a logarithm, at most 100.
 
-        The parameter itself is put back to log 100: had only its value been clamped, no gradient would ever reach it again.
+        The parameter itself is clamped to log 100. If only the value were clamped, the parameter would get no gradient any more.
         """
         with torch.no_grad():
             self.log_scale.clamp_(max=math.log(LARGEST_SCALE))

@@ -1,9 +1,9 @@
-r"""CLIP's text transformer: each token becomes a vector that depends on it and on the tokens before it.
+r"""CLIP's text transformer: maps each token to a vector (state) that depends on the token and on the tokens before it.
 
     tokens ─ token + position embedding ─ (norm, causal attention, + ─ norm, feed-forward, +) × layers ─ norm ─ states
 
-Cross-attention reads all states. Where one vector is wanted it is the state at the end token, the only one that depends
-on the whole prompt. Stable Diffusion's text encoder and the laptop's differ in their `TextEncoderConfig` only.
+Cross-attention reads all states. One vector for the whole prompt is the state at the end token, which depends on all its tokens. Stable
+Diffusion's text encoder and the small one for a laptop differ only in their `TextEncoderConfig`.
 
 Source: Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021, section 2.4.
 """
@@ -22,9 +22,9 @@ __all__ = ["TextBlock", "TextEncoder", "TextEncoderConfig", "quick_gelu"]
 
 @dataclass(frozen=True)
 class TextEncoderConfig(Config):
-    """The sizes of a text encoder. `dim` is the width of its states; `end_token` the id that ends a prompt.
+    """The sizes of a text encoder. `dim` is the width of its states; `end_token` is the id that ends a prompt.
 
-    Raises ValueError for sizes that do not make a network, and names the field.
+    Raises ValueError, with the field, for sizes that cannot be built.
     """
 
     vocab_size: int
@@ -34,7 +34,7 @@ class TextEncoderConfig(Config):
     layers: int
     heads: int
     end_token: int
-    activation: str = "quick_gelu"  # of the feed-forward layers; or "gelu"
+    activation: str = "quick_gelu"  # of the feed-forward layers: quick_gelu or gelu
     feed_forward_dim: int | None = None  # their width; None: 4 · dim
     projection_dim: int | None = None  # the width of `TextEncoder.pooled`; None: no projection, dim
 
@@ -51,7 +51,7 @@ class TextEncoderConfig(Config):
 
     @classmethod
     def tiny(cls, vocab_size: int, context_length: int = 16, **overrides) -> "TextEncoderConfig":
-        """The laptop's. Any field can be overridden; `end_token` is the last id, as our tokenizers have it."""
+        """A small text encoder for a laptop. Any field can be overridden; `end_token` is the last id, as in our tokenizers."""
         sizes = {"dim": 128, "layers": 2, "heads": 4, "end_token": vocab_size - 1}
         return cls(vocab_size, context_length, **(sizes | overrides))
 
@@ -67,13 +67,13 @@ class TextEncoderConfig(Config):
 
     @classmethod
     def stable_diffusion_xl(cls) -> tuple["TextEncoderConfig", "TextEncoderConfig"]:
-        """Stable Diffusion XL's two: Stable Diffusion 1's, and OpenCLIP ViT-bigG/14 with 694,659,840 parameters."""
+        """Stable Diffusion XL's two encoders: that of Stable Diffusion 1, and OpenCLIP ViT-bigG/14 with 694,659,840 parameters."""
         sizes = {"dim": 1280, "layers": 32, "heads": 20, "activation": "gelu", "projection_dim": 1280}
         return cls.stable_diffusion_1(), cls(49_408, 77, end_token=49_407, **sizes)
 
 
 class TextBlock(nn.Module):
-    """Causal attention, then feed-forward: each on a normalised copy, each added to x. (b, l, dim) -> (b, l, dim)."""
+    """Causal attention, then feed-forward: each reads a normalised copy of x and is added to x. (b, l, dim) -> (b, l, dim)."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class TextEncoder(nn.Module):
         self.position_embedding = nn.Embedding(config.context_length, config.dim)
         self.blocks = nn.ModuleList(TextBlock(config) for _ in range(config.layers))
         self.norm_out = nn.LayerNorm(config.dim)
-        nn.init.normal_(self.token_embedding.weight, std=0.02)  # as CLIP's own; PyTorch's default is std 1
+        nn.init.normal_(self.token_embedding.weight, std=0.02)  # as in CLIP; PyTorch's default is std 1
         nn.init.normal_(self.position_embedding.weight, std=0.01)
         out = config.projection_dim
         self.projection = None if out is None else nn.Linear(config.dim, out, bias=False)
@@ -110,10 +110,10 @@ class TextEncoder(nn.Module):
         return self.norm_out(self.states(tokens))
 
     def states(self, tokens: Int[Tensor, "b l"], skip: int = 0) -> Float[Tensor, "b l dim"]:
-        """The states after all blocks but the last `skip`, without the final norm.
+        """The states after all blocks except the last `skip`, without the final norm.
 
-        Stable Diffusion XL reads skip=1 as it is. "Clip skip" k in other programs is `norm_out(states(tokens, k))`.
-        Raises ValueError as `forward` does, and for a skip that is not in 0 … layers.
+        Stable Diffusion XL reads the states with skip=1. "Clip skip" k in other programs is `norm_out(states(tokens, k))`.
+        Raises ValueError as `forward` does, and for a skip outside 0 … layers.
         """
         if not 0 <= skip <= self.config.layers:
             raise ValueError(f"skip must be in 0…{self.config.layers}, the number of layers, got {skip}")
@@ -124,15 +124,15 @@ class TextEncoder(nn.Module):
         return x
 
     def pooled(self, tokens: Int[Tensor, "b l"]) -> Float[Tensor, "b out_dim"]:
-        """One vector a prompt: the state at its first end token, after the final norm and projection (if any).
+        """One vector per prompt, (b, dim) or (b, projection_dim): the state at the first end token, after norm and projection (if any).
 
-        Tokens after the first end token are padding, and change nothing. Gives (b, dim), or (b, projection_dim).
-        Raises ValueError as `forward` does, and where a prompt has no end token (not checked inside torch.compile).
+        Tokens after the first end token are padding and have no effect. Raises ValueError as `forward` does, and if a prompt has no end
+        token (not checked inside torch.compile).
         """
         is_end = tokens == self.config.end_token
         if not torch.compiler.is_compiling() and not is_end.any(dim=1).all():
             raise ValueError(
-                f"each row needs an end token, id {self.config.end_token}: its state is the prompt's vector"
+                f"each row of tokens must contain the end token, id {self.config.end_token}, whose state is returned"
             )
         first_end = is_end.int().argmax(dim=1)
         pooled = self(tokens)[torch.arange(tokens.shape[0], device=tokens.device), first_end]
@@ -141,10 +141,12 @@ class TextEncoder(nn.Module):
     def _check(self, tokens: Tensor) -> None:
         length, vocab_size = self.config.context_length, self.config.vocab_size
         if tokens.shape[1] > length:
-            raise ValueError(f"at most {length} tokens fit, got {tokens.shape[1]}: cut the prompt, keep its end token")
+            raise ValueError(
+                f"expected at most {length} tokens, got {tokens.shape[1]}: cut the prompt, but keep its end token"
+            )
         if torch.compiler.is_compiling():
             return
         if (unknown := tokens[(tokens < 0) | (tokens >= vocab_size)]).numel():
             raise ValueError(
-                f"ids must be in 0…{vocab_size - 1}, got {unknown[0].item()}: is this another tokenizer's?"
+                f"ids must be in 0…{vocab_size - 1}, got {unknown[0].item()}: do the tokens come from another tokenizer?"
             )

@@ -1,17 +1,16 @@
-"""From prompts to tokens and back, as CLIP does it.
+"""CLIP's tokenizer: from prompts to tokens and back.
 
     "A red CAT's hat" ─ words ─> a, red, cat, 's, hat ─ pieces ─> ids ─> start  320 736 2368 568 3801  end end …
 
-A prompt is normalised, lower-cased and cut into words; each word into the pieces that byte-pair encoding knows; start
-and end are put around it, and the end token fills the row. The same class is trained on a few captions for the laptop,
-or reads the vocabulary that CLIP was published with: ids are then those of transformers' tokenizer.
+A prompt is normalised, lower-cased and split into words, and each word into pieces by byte-pair encoding. A start and an end token are
+added, and the row is padded with end tokens. The vocabulary is learned from captions, or read from the files that CLIP was published with;
+the ids are then those of transformers' tokenizer.
 
 Source: Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021, section 2.4, and
 its published code.
 """
 
 import gzip
-import json
 import unicodedata
 import warnings
 from collections import Counter
@@ -23,6 +22,7 @@ import torch
 from jaxtyping import Int, Int64
 from torch import Tensor
 
+from minidiff import storage
 from minidiff.text import bpe
 from minidiff.text.bpe import ALPHABET, BYTES, END_OF_WORD, Pair
 
@@ -34,28 +34,28 @@ CLIP_MERGES = 48_894
 _SPECIAL = r"<\|startoftext\|>|<\|endoftext\|>"
 _WORD = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+")
 _SPECIAL_OR_WORD = regex.compile(f"{_SPECIAL}|{_WORD.pattern}")
-_AROUND_SPECIAL = regex.compile(f"({_SPECIAL})")  # in brackets, so that split keeps it
+_AROUND_SPECIAL = regex.compile(f"({_SPECIAL})")  # the group makes split keep the separators
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words, contractions ('s, 'll, …), single digits and runs of punctuation; what is white only separates.
+    """The text as a list of lower-case words, contractions ('s, 'll, …), single digits and runs of punctuation, without whitespace.
 
-    Characters are composed first (NFC), so that é is one letter however it was typed. CLIP's own code also mends
-    broken Unicode and HTML entities before; transformers' tokenizer does not, nor does this one.
+    Characters are composed first (NFC), so that é is one letter in every spelling. CLIP's own code also repairs broken Unicode and HTML
+    entities; transformers' tokenizer does not, and neither does this function.
     """
-    # Letter by letter: as a whole, Python would make the last Σ of a word ς, which transformers' tokenizer does not.
+    # Letter by letter, because for a whole word Python lowers a final Σ to ς, unlike transformers' tokenizer.
     lower = "".join(letter.lower() for letter in unicodedata.normalize("NFC", text))
-    # <|ENDOFTEXT|>! is plain text, but it is cut off before the exclamation mark, then into words.
+    # <|ENDOFTEXT|> in capitals is plain text, but it is separated from what follows before it is split into words.
     return [word for part in _SPECIAL_OR_WORD.findall(lower) for word in _WORD.findall(part)]
 
 
 class Tokenizer:
-    """`tokenizer(prompts)` -> tokens (B, context_length): start, the prompt, end, and the end token again as padding.
+    """`tokenizer(prompts)` -> tokens (B, context_length): start, the prompt, end, and end tokens as padding.
 
-    `vocab` gives each token its id, 0 … vocab_size - 1; `merges` are the pairs in the order in which they were learned.
+    `vocab` maps each token to its id, 0 … vocab_size - 1; `merges` are the pairs in the order in which they were learned.
 
-    Raises ValueError where ids are missing or given twice, a byte, a merge's result, the start or the end is no token,
-    or context_length has no room for a word between start and end.
+    Raises ValueError if ids are missing or repeated, if a byte, the result of a merge, start or end is not in the vocabulary, or if
+    context_length is below 3.
     """
 
     def __init__(
@@ -64,33 +64,33 @@ class Tokenizer:
         if context_length < 3:
             raise ValueError(f"context_length must be at least 3 (start, a word, end), got {context_length}")
         if sorted(vocab.values()) != list(range(len(vocab))):
-            raise ValueError(f"the ids of {len(vocab)} tokens must be 0 … {len(vocab) - 1}, each of them once")
+            raise ValueError(f"the ids of {len(vocab)} tokens must be 0 … {len(vocab) - 1}, each once")
         needed = (START, END, *SYMBOLS, *(left + right for left, right in merges))
         if missing := [token for token in needed if token not in vocab]:
-            raise ValueError(f"the vocabulary lacks {len(missing)} tokens that are needed, the first is {missing[0]!r}")
+            raise ValueError(f"the vocabulary lacks {len(missing)} required tokens, the first is {missing[0]!r}")
         self.vocab, self.merges, self.context_length = dict(vocab), tuple(merges), context_length
         self.start, self.end = vocab[START], vocab[END]
         self.pad = self.end
         self._tokens = {id_: token for token, id_ in vocab.items()}
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
-        self._known: dict[str, list[int]] = {}  # ids of the words met so far
+        self._known: dict[str, list[int]] = {}  # a cache: the ids of words
 
     @property
     def vocab_size(self) -> int:
         return len(self.vocab)
 
     def __call__(self, prompts: Sequence[str]) -> Int64[Tensor, "b l"]:
-        """One row a prompt. What does not fit is cut off, and a warning names it; the end token is always there.
+        """One row of tokens per prompt. A prompt that is too long is cut, with a warning; the end token is always kept.
 
-        Raises TypeError where one string is given instead of a list.
+        Raises TypeError for one string in place of a list.
         """
         rows = list(map(self._row, _many(prompts, "prompts")))
         return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), self.context_length)
 
     def encode(self, text: str) -> list[int]:
-        """The text's ids, however many, without start and end. Where the text itself spells these, their ids stand.
+        """All ids of a text, without start and end. If the text itself contains <|startoftext|> or <|endoftext|>, their ids are included.
 
-        Raises ValueError where a character has no UTF-8 (half of a surrogate pair).
+        Raises ValueError for a character without UTF-8 (half of a surrogate pair).
         """
         ids = []
         for part in _AROUND_SPECIAL.split(text):
@@ -101,9 +101,9 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Iterable[int] | Int[Tensor, "l"]) -> str:
-        """Words with single spaces between them, start and end left out: `encode` backwards, but for what it evened out.
+        """The text of ids: words with single spaces between them, without start and end. Raises ValueError for an unknown id.
 
-        Raises ValueError where an id is none of the vocabulary's.
+        It inverts `encode` except for upper case, spacing and Unicode normalisation.
         """
         ids = [int(id_) for id_ in ids]
         if unknown := [id_ for id_ in ids if id_ not in self._tokens]:
@@ -113,66 +113,65 @@ class Tokenizer:
         return text.replace(END_OF_WORD, " ").strip()
 
     def too_long(self, prompt: str) -> bool:
-        """Whether the prompt's end would be cut off."""
+        """Whether the prompt would be cut."""
         return len(self.encode(prompt)) > self.context_length - 2
 
     def save(self, folder: str | Path) -> None:
         """Write vocab.json and merges.txt in CLIP's layout, and the context length in tokenizer_config.json."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": self.context_length}
         lines = ["#version: 0.2", *(f"{left} {right}" for left, right in self.merges)]
-        (folder / "vocab.json").write_text(json.dumps(self.vocab, ensure_ascii=False) + "\n", encoding="utf-8")
-        (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        storage.write_json(folder / "vocab.json", self.vocab)
+        storage.write(folder / "merges.txt", ("\n".join(lines) + "\n").encode())
+        storage.write_json(folder / "tokenizer_config.json", config)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tokenizer":
-        """Read what `save` wrote, or what CLIP or Stable Diffusion 1 was published with.
+        """Read the files of `save`, or of CLIP or Stable Diffusion 1 as published.
 
-        The context length is the `model_max_length` of tokenizer_config.json, or CLIP's 77 where that says nothing.
-        Raises ValueError where a file is missing or is not what it should be.
+        The context length is `model_max_length` in tokenizer_config.json, by default CLIP's 77.
+        Raises ValueError if a file is missing or malformed.
         """
         folder = Path(folder)
-        vocab = _read_json(folder / "vocab.json")
+        vocab, settings = storage.read_json(folder / "vocab.json"), folder / "tokenizer_config.json"
         if not all(isinstance(id_, int) for id_ in vocab.values()):
-            raise ValueError(f"{folder / 'vocab.json'} should map tokens to ids")
-        config = _read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+            raise ValueError(f"{folder / 'vocab.json'} must map tokens to ids")
+        config = storage.read_json(settings) if settings.is_file() else {}
         length = config.get("model_max_length", CLIP_CONTEXT_LENGTH)
-        unlimited = length > 1_000_000  # transformers writes 10³⁰ where nobody told it
+        unlimited = length > 1_000_000  # transformers writes 10³⁰ for an unknown length
         return cls(vocab, _read_merges(folder / "merges.txt"), CLIP_CONTEXT_LENGTH if unlimited else length)
 
     @classmethod
     def train(cls, corpus: Iterable[str], vocab_size: int, context_length: int = CLIP_CONTEXT_LENGTH) -> "Tokenizer":
-        """Learn `vocab_size` tokens from texts: 512 symbols, as many merges as fit, start and end.
+        """Learn `vocab_size` tokens from texts: 512 symbols, start, end, and merges.
 
-        There are fewer where the texts have no pair left that occurs twice. The same texts give the same tokens, in
-        whatever order they come. Raises ValueError where vocab_size is below 514 or the texts hold no word, TypeError
-        where one string is given instead of many.
+        There are fewer tokens if no pair is left that occurs twice. The order of the texts does not matter. Raises ValueError if
+        vocab_size is below 514 or the texts contain no word, TypeError for one string in place of a list.
         """
         smallest = len(SYMBOLS) + 2
         if vocab_size < smallest:
-            raise ValueError(f"vocab_size must be at least {smallest}, every byte twice and two more, got {vocab_size}")
+            raise ValueError(
+                f"vocab_size must be at least {smallest} (every byte twice, start and end), got {vocab_size}"
+            )
         counts = Counter(word for text in _many(corpus, "texts") for word in words(text))
         if not counts:
-            raise ValueError("there is nothing to learn from: the corpus holds no word")
+            raise ValueError("the corpus contains no word: pass at least one caption")
         return cls._from_merges(bpe.learn(counts, vocab_size - smallest), context_length)
 
     @classmethod
     def from_open_clip(cls, path: str | Path) -> "Tokenizer":
-        """CLIP's own tokenizer, 49,408 tokens, from the `bpe_simple_vocab_16e6.txt.gz` that it was published with.
+        """CLIP's own tokenizer, 49,408 tokens, from its published file `bpe_simple_vocab_16e6.txt.gz`.
 
-        The file lists 262,144 merges, of which CLIP uses the first 48,894.
-        Raises ValueError where there is no such file or it is not that list.
+        The file lists 262,144 merges; CLIP uses the first 48,894. Raises ValueError if the file is missing or is not such a list.
         """
         merges = _read_merges(Path(path), limit=CLIP_MERGES)
         if len(merges) < CLIP_MERGES:
-            raise ValueError(f"{path} should list at least {CLIP_MERGES} merges, it has {len(merges)}")
+            raise ValueError(f"{path} must list at least {CLIP_MERGES} merges, found {len(merges)}")
         return cls._from_merges(merges, CLIP_CONTEXT_LENGTH)
 
     @classmethod
     def _from_merges(cls, merges: Sequence[Pair], context_length: int) -> "Tokenizer":
-        """CLIP's layout: the symbols, what the merges make of them, start, end."""
+        """The vocabulary in CLIP's order: the symbols, the results of the merges, start, end."""
         tokens = dict.fromkeys([*SYMBOLS, *(left + right for left, right in merges), START, END])
         return cls({token: id_ for id_, token in enumerate(tokens)}, merges, context_length)
 
@@ -196,20 +195,8 @@ def _many(texts: Iterable[str], name: str) -> Iterable[str]:
     return texts
 
 
-def _read_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"there is no {path.name} in {path.parent}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} should hold a JSON object, it holds a {type(content).__name__}")
-    return content
-
-
 def _read_merges(path: Path, limit: int | None = None) -> list[Pair]:
-    """Pairs, a line each, after a first line that names the version; plain or gzipped."""
+    """The merges in a file, plain or gzipped: a line with the version, then one pair per line."""
     try:
         content = path.read_bytes()
         lines = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8").splitlines()
@@ -219,5 +206,5 @@ def _read_merges(path: Path, limit: int | None = None) -> list[Pair]:
         raise ValueError(f"{path} cannot be read as a list of merges: {error}") from error
     merges = [tuple(line.split()) for line in lines[1:][:limit]]
     if not lines or "#version" not in lines[0] or any(len(pair) != 2 for pair in merges):
-        raise ValueError(f"{path} should begin with a line '#version: …' and then have two tokens on each line")
+        raise ValueError(f"{path} must begin with a line '#version: …', followed by two tokens on each line")
     return merges

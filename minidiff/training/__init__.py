@@ -1,23 +1,24 @@
-"""Training: one loop for any model, and Algorithm 1 of DDPM as the loss that it minimises."""
+"""Training: one loop for every model, the data it iterates over, and the losses it minimises."""
 
-from minidiff.training.autoencoding import measure_latent_scale, set_noise, vae_loss
-from minidiff.training.averaging import average
-from minidiff.training.checkpoint import has_checkpoint
+from minidiff.training.autoencoder import measure_latent_scale, set_posterior_std, vae_loss
+from minidiff.training.batches import Batches, Data
 from minidiff.training.config import TrainConfig, learning_rate
-from minidiff.training.levels import logit_normal, uniform
+from minidiff.training.ema import average
 from minidiff.training.loop import initialised, train
 from minidiff.training.objective import diffusion_loss
+from minidiff.training.timesteps import logit_normal, uniform
 
 __all__ = [
+    "Batches",
+    "Data",
     "TrainConfig",
     "average",
     "diffusion_loss",
-    "has_checkpoint",
     "initialised",
     "learning_rate",
     "logit_normal",
     "measure_latent_scale",
-    "set_noise",
+    "set_posterior_std",
     "train",
     "uniform",
     "vae_loss",

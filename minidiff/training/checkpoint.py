@@ -1,78 +1,75 @@
-"""Checkpoints: all of a run's state in one safetensors file, written to another name first, so that there is always a whole one."""
+"""Checkpoints: everything that the next training step depends on, in one safetensors file."""
 
-import json
-import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 
+from minidiff import storage
+from minidiff.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from minidiff.training.loop import Run
+
 CHECKPOINT = "checkpoint.safetensors"
-RENAMED = (  # names of weights up to version 0.1.0, and since then
-    (r"(^|\.)transformer\.block\.", r"\1transformer.blocks.0."),
-    (r"(^|\.)feed_forward\.geglu\.linear\.", r"\1feed_forward.linear."),
-    (r"(^|\.)middle\.1\.(query|key|value|out)\.", r"\1middle.1.attention.\2."),
-)
 
 
-def has_checkpoint(folder: str | Path) -> bool:
-    """Whether a run in this folder can be resumed."""
-    return (Path(folder) / CHECKPOINT).is_file()
+def exists(folder: Path) -> bool:
+    """Whether the folder holds a run that can be resumed."""
+    return (folder / CHECKPOINT).is_file()
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, object] | None = None) -> None:
-    """A safetensors file, whole or not at all: written beside `path` and renamed. Metadata values are kept as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    text = {key: json.dumps(value) for key, value in (metadata or {}).items()}
-    content = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    partial.write_bytes(save(content, metadata=text))  # safetensors' own files can be read by their owner alone
-    os.replace(partial, path)
+def save(run: "Run", folder: Path) -> None:
+    """Write the checkpoint, and the averaged weights in a file of their own."""
+    tensors = {
+        **_prefixed("model", run.model.state_dict()),
+        **_prefixed("ema", run.ema.state_dict()),
+        **_prefixed("optimizer", _optimizer_tensors(run.optimizer)),
+        **_prefixed("data", run.data.state()),
+        "generator": run.generator.get_state(),
+        "global.cpu": torch.get_rng_state(),  # dropout draws from the global generators
+        "losses": torch.tensor(run.losses, dtype=torch.float64),
+    }
+    if run.device.type == "cuda":
+        tensors["global.cuda"] = torch.cuda.get_rng_state(run.device)
+    storage.write_tensors(folder / CHECKPOINT, tensors, {"training": run.config.to_dict()})
+    storage.write_weights(run.ema.module, folder / "model.safetensors")
 
 
-def write_json(path: Path, value: object) -> None:
-    """A JSON file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+def load(run: "Run", folder: Path) -> None:
+    """Continue from the checkpoint in the folder. Raises ValueError if it has other settings, another model or other data.
 
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Tensors and metadata of a file. Raises ValueError where it is missing or is no safetensors file."""
+    A setting that the checkpoint does not know, because it is older than the setting, counts as the setting's default.
+    """
+    tensors, metadata = storage.read_tensors(folder / CHECKPOINT)
+    tensors = storage.with_current_names(tensors)
+    now = run.config.to_dict()
+    then = TrainConfig(steps=run.config.steps).to_dict() | metadata["training"]
+    changed = [f"{key} was {then[key]} and is now {now[key]}" for key in now if then[key] != now[key]]
+    if changed:
+        raise ValueError(f"a resumed run must keep its settings: {'; '.join(changed)}")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
-    except FileNotFoundError:
-        raise ValueError(f"there is no {path.name} in {path.parent}") from None
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read as a safetensors file: {error}") from error
+        run.model.load_state_dict(_unprefixed("model", tensors))
+        run.ema.load_state_dict(_unprefixed("ema", tensors))
+    except RuntimeError as error:
+        raise ValueError(f"the checkpoint in {folder} belongs to another model: {error}") from error
+    _load_optimizer(run.optimizer, _unprefixed("optimizer", tensors))
+    run.data.load(_unprefixed("data", tensors))
+    run.generator.set_state(tensors["generator"])
+    torch.set_rng_state(tensors["global.cpu"])
+    if run.device.type == "cuda" and "global.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["global.cuda"], run.device)
+    run.losses = tensors["losses"].tolist()
 
 
-def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, with the names of version 0.1.0 replaced by those of now, whatever prefix they have."""
-
-    def now(name: str) -> str:
-        for pattern, replacement in RENAMED:
-            name = re.sub(pattern, replacement, name)
-        return name
-
-    return {now(name): tensor for name, tensor in tensors.items()}
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimiser's state as named tensors."""
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]
     return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The reverse of `optimizer_tensors`, into an optimiser of the same parameters."""
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
@@ -80,11 +77,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under `prefix.name`."""
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
-def unprefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those tensors that stand under `prefix.name`, by name."""
+def _unprefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}

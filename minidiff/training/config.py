@@ -1,4 +1,4 @@
-"""The numbers of a training run."""
+"""The settings of a training run, and its learning rate at each step."""
 
 import math
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from numbers import Real
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Steps count batches. Raises ValueError for numbers that make no run.
+    """The settings of a training run. A step is one batch. Raises ValueError for invalid settings.
 
-    learning_rate is reached after `warmup` steps and falls to 0 along a cosine; `clip` is the largest norm of a gradient; the
-    weights that are kept are averages with `ema_decay`; precision "auto" takes bfloat16 where the device is faster with it.
-    `shares` names parts of the model that learn at a share of the rate: {"text_encoder": 0.1} at a tenth, 0 not at all.
+    The learning rate rises to `learning_rate` in `warmup` steps and falls to 0 along a cosine. `clip` is the largest allowed norm of a
+    gradient. The saved weights are averages with `ema_decay`. Precision "auto" takes bfloat16 where the device is faster with it.
+    `shares` gives parts of the model a share of the learning rate: {"text_encoder": 0.1} is a tenth, 0 freezes the part.
     """
 
     steps: int
@@ -34,19 +34,19 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
         if self.warmup < 0 or self.weight_decay < 0:
-            raise ValueError(f"warmup and weight_decay cannot be negative, got {self.warmup} and {self.weight_decay}")
+            raise ValueError(f"warmup and weight_decay must be at least 0, got {self.warmup} and {self.weight_decay}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
         for part, share in self.shares.items():
             if not 0 <= share < math.inf:
-                raise ValueError(f"shares must be at least 0, and finite, got {share} for {part!r}")
+                raise ValueError(f"shares must be at least 0 and finite, got {share} for {part!r}")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"unknown precision {self.precision!r}: choose auto, float32 or bfloat16")
 
     def to_dict(self) -> dict:
-        """As plain values, for a JSON file."""
+        """The settings as plain values, for a JSON file."""
         return asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""The set of captioned digits: who is in it, how often, and that the same seed gives the same."""
+"""The captioned digits: which combinations occur, how often, and reproducibly from a seed."""
 
 from collections import Counter
 
@@ -42,7 +42,7 @@ def test_every_combination_of_a_digit_comes_as_often_as_any_other_to_within_one(
 
 
 def test_a_picture_shows_its_scene(train):
-    """The corners are background; the strongest ink is as far on the way to the colour as the handwriting is dark."""
+    """The corners are background. The strongest ink lies on the line from the background to the colour."""
     for image, scene, label in zip(*(each[:200] for each in (*train, digits.load("train")[1])), strict=True):
         background, colour = (
             torch.tensor(rgb)[:, None, None] / 127.5 - 1

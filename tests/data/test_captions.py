@@ -1,4 +1,4 @@
-"""Captions say what is there; prompts are read back."""
+"""Captions name the attributes of their scene, and `parse` reads them back."""
 
 from itertools import product
 
@@ -21,7 +21,7 @@ def test_the_captions_of_a_scene_are_all_different():
         assert len(set(captions(scene))) == 15
 
 
-def test_the_phrasings_of_the_issue():
+def test_one_full_and_one_partial_caption_by_hand():
     scene = Scene(7, "red", "navy", "small")
     assert {"a small red seven on a navy background", "red 7, navy background"} <= set(captions(scene))
 

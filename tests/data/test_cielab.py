@@ -1,4 +1,4 @@
-"""sRGB to CIELAB, against published values and what the space promises."""
+"""sRGB to CIELAB, compared with published values and properties of the space."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def lab(*rgb: float) -> list[float]:
         ((1, 0, 0), (53.24, 80.09, 67.20)),
         ((0, 1, 0), (87.73, -86.18, 83.18)),
         ((0, 0, 1), (32.30, 79.19, -107.86)),
-        ((119 / 255,) * 3, (50.03, 0, 0)),  # the grey that looks half as light as white
+        ((119 / 255,) * 3, (50.03, 0, 0)),  # middle grey: half the lightness of white
     ],
 )
 def test_published_values(rgb, expected):
@@ -26,7 +26,7 @@ def test_published_values(rgb, expected):
 
 
 def test_the_two_branches_of_both_curves_meet():
-    """sRGB bends at 0.04045, f at (6/29)³, which is an sRGB value of 0.0935: neither leaves a step."""
+    """sRGB changes its formula at 0.04045, f at (6/29)³, an sRGB value of 0.0935. Both are continuous there."""
     grey = torch.linspace(0, 0.2, 20001, dtype=torch.float64)[:, None].expand(-1, 3)
     steps = to_lab(grey)[:, 0].diff()
     assert (steps > 0).all()

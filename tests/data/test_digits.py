@@ -1,4 +1,4 @@
-"""The bundled digits: what is promised of the split, and that the file is the one the README describes."""
+"""The bundled digits: the documented split, and the file that the README describes."""
 
 import hashlib
 import runpy
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from minidiff.data import digits
-from minidiff.data.files import bundled
+from minidiff.storage import bundled
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_no_picture_is_in_both_halves_nor_twice_in_one():
 
 
 def test_both_halves_are_mixed():
-    """The first hundred already hold every digit: who trains or looks at a part sees them all."""
+    """The first hundred pictures already show every digit."""
     for split in digits.SPLITS:
         assert len(digits.load(split)[1][:100].unique()) == 10
 
@@ -46,7 +46,7 @@ def test_two_pixels_of_background_on_each_side():
 
 
 def test_the_labels_are_those_of_the_pictures():
-    """The nearest class mean, which knows nothing of the split, is right for most: shuffled labels would give 10 %."""
+    """The nearest class mean of the training set classifies most test pictures. Shuffled labels would give 10 %."""
     images, labels = digits.load("train")
     means = torch.stack([images[labels == digit].mean(0).flatten() for digit in range(10)])
     test_images, test_labels = digits.load("test")

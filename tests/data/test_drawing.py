@@ -1,4 +1,4 @@
-"""A digit is drawn as its scene says: against the formula by hand, pillow's scaling, and plain measurement."""
+"""Digits drawn as scenes, compared with the formula by hand, with pillow's scaling, and by measurement."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_real_digits_have_the_stated_height_lie_within_and_mix_two_colours_only(
         torch.testing.assert_close(picture, background + ink * (colour - background), atol=1e-5, rtol=0)
         assert -1e-5 <= ink.min() <= ink.max() <= 1 + 1e-5
         rows = (ink > 1e-4).any(dim=1).nonzero()
-        assert abs(rows[-1] - rows[0] + 1 - SIZES[size]) <= 1  # an edge may be too faint to be seen
+        assert abs(rows[-1] - rows[0] + 1 - SIZES[size]) <= 1  # an edge may be too faint to measure
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -78,7 +78,7 @@ def test_a_digit_wider_than_the_picture_is_narrowed_not_cut():
 
 @pytest.mark.parametrize(("size", "first", "last"), [("large", 0, 4), ("medium", 3, 9), ("small", 6, 12)])
 def test_every_place_near_the_middle_is_as_likely_as_any_other(size, first, last, generator):
-    """At most 3 pixels from the middle, and a large digit has no more than 4 pixels to move in."""
+    """A position is at most 3 pixels from the centred one. A large digit has only 4 pixels of free space."""
     scene, places = Scene(0, "red", "black", size), last - first + 1
     counts = torch.zeros(32, 32)
     for _ in range(100 * places**2):
@@ -98,7 +98,7 @@ def test_the_generator_alone_decides():
 
 @pytest.mark.parametrize("places", [{}, {"generator": torch.Generator(), "offset": (0, 0)}])
 def test_the_place_must_be_said_once(places):
-    with pytest.raises(ValueError, match="generator= for a random place, or by an offset="):
+    with pytest.raises(ValueError, match=r"exactly one of generator= .* and offset="):
         render(square(), SMALL, **places)
 
 

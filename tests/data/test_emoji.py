@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from minidiff.data import emoji
-from minidiff.data.files import bundled
 from minidiff.metrics.hue import foreground_colour
+from minidiff.storage import bundled
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def loaded():
 
 @pytest.fixture
 def build(monkeypatch):
-    monkeypatch.syspath_prepend(bundled("build_emoji.py").parent)  # it shares how a file is written with build_digits
+    monkeypatch.syspath_prepend(bundled("build_emoji.py").parent)  # build_emoji imports build_digits
     return runpy.run_path(str(bundled("build_emoji.py")))
 
 
@@ -92,7 +92,7 @@ def test_different_things_stay_apart(loaded, pair):
 
 
 def test_pictures_that_hardly_differ_are_one_concept(loaded):
-    """The pixels know nothing of words: whatever is nearer than an RMS of 0.043 (range 1) is merged."""
+    """Any two pictures with an RMS difference below 0.043 (range 1) have one concept."""
     images, captions = loaded
     distance = torch.cdist(images.flatten(1), images.flatten(1)) / 2 / (3 * 32 * 32) ** 0.5
     pairs = (distance.triu(1) + torch.ones_like(distance).tril() < 0.043).nonzero().tolist()
@@ -133,7 +133,7 @@ def test_building_keeps_the_order_and_leaves_out_what_it_says(build):
     assert arrays["captions"].tolist() == [b'child\'s "face"', b"star"]
     assert arrays["images"].dtype == np.uint8
     assert (arrays["images"][0] == (0, 0, 255)).all()
-    assert (arrays["images"][1] == 255).all()  # transparent is white, whatever lies beneath
+    assert (arrays["images"][1] == 255).all()  # transparent pixels become white, whatever their colour
 
 
 def test_a_sign_without_a_name_is_reported(build):

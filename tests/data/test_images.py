@@ -1,4 +1,4 @@
-"""Folders of pictures, each made here, so that every pixel is known."""
+"""Folders of pictures that the tests create, so that every pixel is known."""
 
 import json
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_a_wide_picture_loses_its_sides_and_a_tall_one_its_ends(tmp_path):
 
 
 def test_halving_is_lanczos_of_the_square(tmp_path):
-    """By hand, in float64: each output pixel weighs the inputs within 6 pixels by sinc(x) sinc(x/3), x in output pixels."""
+    """By hand, in float64: each output pixel weights the inputs within 6 pixels by sinc(x) sinc(x/3), x in output pixels."""
     square = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
     Image.fromarray(square).save(tmp_path / "noise.png")
     distance = (np.arange(16)[None] + 0.5) / 2 - (np.arange(8)[:, None] + 0.5)
@@ -103,7 +103,7 @@ def test_halving_is_lanczos_of_the_square(tmp_path):
     weights /= weights.sum(axis=1, keepdims=True)
     by_hand = (weights @ square @ weights.T).clip(0, 255) / 127.5 - 1
     picture = read(tmp_path / "noise.png", 8, channels=1)[0]
-    np.testing.assert_allclose(picture, by_hand, atol=2.5 / 127.5)  # pillow rounds twice, once a direction
+    np.testing.assert_allclose(picture, by_hand, atol=2.5 / 127.5)  # pillow rounds twice, once per direction
 
 
 def test_a_small_picture_is_enlarged(tmp_path):
@@ -162,7 +162,7 @@ def test_an_unreadable_picture_raises_with_its_name(tmp_path):
     assert colour_of(dataset[2][0]) == [1, -1, -1]
 
 
-def test_or_is_skipped_with_a_warning_that_names_it(tmp_path):
+def test_an_unreadable_picture_can_be_skipped_with_a_warning_that_names_it(tmp_path):
     with pytest.warns(UserWarning, match="left out") as warned:
         dataset = images(broken_folder(tmp_path), 4, unreadable="skip")
     assert [file.name for file in dataset.files] == ["good.png"]

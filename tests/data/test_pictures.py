@@ -1,4 +1,4 @@
-"""Tensors to pictures to files."""
+"""Tensors become pictures, and pictures become files."""
 
 import os
 
@@ -16,8 +16,8 @@ def test_bytes_go_to_floats_and_back():
 
 
 def test_rounded_to_the_nearest_and_clamped():
-    levels = torch.tensor([-9.0, -1.0, 0.4 / 127.5 - 1, 0.6 / 127.5 - 1, 1.0, 9.0])
-    assert to_uint8(levels).tolist() == [0, 0, 0, 1, 255, 255]
+    values = torch.tensor([-9.0, -1.0, 0.4 / 127.5 - 1, 0.6 / 127.5 - 1, 1.0, 9.0])
+    assert to_uint8(values).tolist() == [0, 0, 0, 1, 255, 255]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -33,7 +33,7 @@ def test_a_grid_by_hand():
     grey, expected = 128, np.full((6, 8), 128)
     expected[:2, :3], expected[:2, 5:], expected[4:, :3] = 0, 255, 153
     assert np.array_equal(np.asarray(grid(images, 2)), expected)
-    assert expected[5, 7] == grey  # the cell left over
+    assert expected[5, 7] == grey  # the empty cell
 
 
 def test_a_colour_grid_keeps_its_channels():
@@ -75,8 +75,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     path = save_png(Image.new("L", (2, 2), 7), tmp_path / "a.png")
     old = path.read_bytes()
 
-    def half(self, partial, **options):
-        partial.write_bytes(b"half")
+    def half(self, file, **options):
+        file.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(Image.Image, "save", half)

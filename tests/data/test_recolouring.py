@@ -1,4 +1,4 @@
-"""A picture in another colour: measured by CIELAB and by the vote of hues, neither of which knows how it was made."""
+"""Recoloured pictures, measured in CIELAB and by `hue.foreground_colour`, which do not use `recoloured`."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_its_colours_are_those_that_can_be_seen():
 
 @pytest.mark.parametrize("colour", COLOURS)
 def test_one_colour_becomes_just_the_one_that_is_listed(colour):
-    """A patch of one colour lies where the list says, as far as a screen can show that; white and black stay as they are."""
+    """A patch of one colour gets the listed colour, as far as sRGB can show it. White and black stay unchanged."""
     changed = recoloured(disc(0.8, -0.7, -0.8), colour)
     assert (changed[:, :, 16] == -1).all()
     assert (changed[:, :, 0] - 1).abs().max() < 1e-4
@@ -58,7 +58,7 @@ def test_a_grey_picture_is_dyed():
 
 
 def test_what_is_lighter_stays_lighter():
-    """The order of lightness inside the main colour is that of before: shading survives."""
+    """Pixels of the main colour keep their order of lightness, so shading is preserved."""
     two = disc(0.8, -0.7, -0.8)
     two[:, :, 8:12] -= torch.tensor([0.3, 0.1, 0.1])[:, None, None] * (two[:, :, 8:12] < 0.9).any(1)
     before, after = lightness(two)[0], lightness(recoloured(two, "blue"))[0]

@@ -1,4 +1,4 @@
-"""Which scenes there are: colours that nobody confuses, and triples held out evenly."""
+"""Scenes have colours that are easy to distinguish, and triples are held out evenly."""
 
 from collections import Counter
 from itertools import combinations, product
@@ -18,7 +18,7 @@ def distances(first: dict, second: dict) -> list[float]:
 
 
 def test_no_two_colours_are_confusable_and_none_comes_near_a_background():
-    """The distances that the module states, in CIELAB, where 2 can just be told apart."""
+    """The distances in CIELAB that the module states. A distance of 2 is just visible."""
     among = {name: sorted(distances(each, each))[len(each) :] for name, each in [("c", COLOURS), ("b", BACKGROUNDS)]}
     assert min(among["c"]) == pytest.approx(45, abs=0.5)
     assert min(among["b"]) == pytest.approx(37, abs=0.5)

@@ -1,4 +1,4 @@
-"""The toys against the curves and moments that their docstrings state."""
+"""The toy distributions have the curves and moments that their docstrings state."""
 
 import math
 
@@ -41,13 +41,13 @@ def test_no_points_is_an_error(toy, n):
 
 @pytest.mark.parametrize("toy", TOYS)
 def test_scaled_by_constants_and_not_by_the_sample(toy):
-    """A sample scaled by its own statistics would be exactly centred, and a single point would lie at the origin."""
+    """A sample scaled by its own statistics would have mean 0 exactly, and a single point would lie at the origin."""
     assert toy(100, seeded()).mean(0).abs().max() > 1e-4
     assert toy(1, seeded()).abs().max() > 0.1
 
 
 def test_swiss_roll_lies_on_its_spiral():
-    """The distance to the documented curve, found by brute force, is that of the noise: normal across the curve."""
+    """The brute-force distance to the documented curve has the standard deviation of the noise."""
     phi = torch.linspace(1.5 * math.pi, 4.5 * math.pi, 4000)
     curve = torch.stack([phi * phi.cos() - 2, phi * phi.sin() - 2 / (3 * math.pi)], dim=1) / 6.8
     distance = torch.cdist(toys.swiss_roll(2000, seeded()), curve).min(dim=1).values
@@ -71,7 +71,7 @@ def test_moons_are_two_equal_half_circles():
     nearest, which = distances.min(dim=0)
     assert nearest.max() < 5 * toys.MOONS_NOISE * 0.71
     assert which.float().mean().item() == pytest.approx(0.5, abs=0.04)
-    assert torch.cdist(torch.cat([upper, lower]), points).min(dim=1).values.max() < 0.15  # and no part of them is empty
+    assert torch.cdist(torch.cat([upper, lower]), points).min(dim=1).values.max() < 0.15  # no part of a moon is empty
 
 
 def test_eight_gaussians_are_equal_and_as_wide_as_said():

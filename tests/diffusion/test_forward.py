@@ -20,7 +20,7 @@ every = st.sampled_from(EVERY)
 
 
 def chain(schedule, x, levels):
-    """Mean and variance of single steps taken one after another: α carries the variance over, β adds to it."""
+    """Mean and variance after single steps: each step multiplies the variance by α and adds β."""
     mean, variance = x, torch.zeros(len(x), 1, dtype=x.dtype)
     for t in levels:
         step_mean, added = forward.q_step(schedule, mean, t)
@@ -49,13 +49,13 @@ def test_a_transition_is_its_steps(s, t):
     if s < t:
         assert_close(chain(schedule, X, range(s + 1, t + 1)), forward.q_transition(schedule, X, s, t))
     else:
-        with pytest.raises(ValueError, match="below"):
+        with pytest.raises(ValueError, match="expected noise levels s < t"):
             forward.q_transition(schedule, X, s, t)
 
 
 @every_schedule
 def test_transitions_one_after_another_give_the_marginal_on_every_schedule(schedule):
-    """A transition is linear in x: two points tell what it keeps, so the law can be carried along without its formula."""
+    """A transition is linear in x, so two points determine its factor, and the marginal follows without the formula."""
     mean, variance = X, torch.zeros(2, 1, dtype=torch.float64)
     for t in range(1, schedule.T + 1):
         after, added = forward.q_transition(schedule, mean, t - 1, t)
@@ -116,7 +116,7 @@ def test_each_item_has_its_own_level(schedule, generator):
 
 
 def test_float32_data_meet_coefficients_rounded_once():
-    """1 - ᾱ_1 = 1e-4 keeps all its digits: subtracted in float32 it would lose four of seven."""
+    """1 - ᾱ_1 = 1e-4 keeps all its digits. Subtracted in float32, it would lose four of seven."""
     mean, variance = forward.q_marginal(schedules.linear(), X.float(), 1)
     assert mean.dtype == variance.dtype == torch.float32
     assert variance.shape == (2, 1)
@@ -139,7 +139,7 @@ def test_shapes_that_do_not_fit_are_errors():
 @pytest.mark.parametrize(
     ("schedule", "s", "t"),
     [
-        (schedules.from_betas([0.5, 1.0, 0.5]), 2, 3),  # nothing of the data is left at 2
+        (schedules.from_betas([0.5, 1.0, 0.5]), 2, 3),  # the signal is 0 at t = 2
         (schedules.flow(20), 20, 20),
         (schedules.flow(20), 7.5, 7.5),
         (schedules.flow(20), 8, 7),
@@ -148,7 +148,7 @@ def test_shapes_that_do_not_fit_are_errors():
     ],
 )
 def test_no_step_leads_down_or_up_from_nothing(schedule, s, t):
-    with pytest.raises(ValueError, match="some of the data must be left"):
+    with pytest.raises(ValueError, match="expected noise levels s < t with signal_s > 0"):
         forward.q_transition(schedule, X, s, t)
 
 

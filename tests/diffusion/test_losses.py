@@ -41,7 +41,7 @@ def test_weights_multiply_each_item(generator):
 
 @given(schedule=st.sampled_from([SCHEDULE, *WITHOUT_BETA]), t=st.integers(1, 20), gamma=st.floats(0.1, 20))
 def test_min_snr_weights_are_one_loss_in_four_dresses(schedule, t, gamma):
-    """The same error of x_0, seen as an error of ε, v or u, must cost the same: min(SNR, γ) times its square."""
+    """An error of x_0, expressed as an error of ε, v or u, has the same loss: min(SNR, γ) times its square."""
     x_0, eps, error = one(0.3), one(-0.8), one(0.01)
     x_t = schedule.signal[t] * x_0 + schedule.noise[t] * eps
     wrong_x_0, wrong_eps = prediction.from_x_0(schedule, x_t, x_0 + error, t)
@@ -72,7 +72,7 @@ def test_vlb_weight_turns_an_error_of_eps_into_nats(t, generator):
 
 @pytest.mark.parametrize("decoder", ["gaussian", "discrete"])
 def test_the_bound_of_the_exact_model_is_tight_for_small_steps(decoder, generator):
-    """For x_0 ~ N(0, c) the exact denoiser's bound, averaged, lies above the entropy, and just above with many steps."""
+    """For x_0 ~ N(0, c) the mean bound of the exact denoiser is above the entropy, and close to it with many steps."""
     n, c, T = 3000, 0.05, 200
     schedule = schedules.linear(T, 0.1 / T, 20 / T)
     x_0 = (c**0.5 * torch.randn(n, 1, generator=generator, dtype=f64)).clamp(-1, 1)
@@ -92,7 +92,9 @@ def test_terms_are_a_prior_a_decoder_and_kls(generator):
     assert terms.shape == (3, 21)
     abar = SCHEDULE.alphas_cumprod[-1]
     assert_close(terms[:, 0], gaussians.kl(abar.sqrt() * x_0, 1 - abar, 0, 1).sum((1, 2, 3)))
-    assert_close(terms[:, 1:], torch.zeros(3, 20, dtype=f64))  # it knows x_0, and β̃_1 = 0 puts it in its own grey level
+    assert_close(
+        terms[:, 1:], torch.zeros(3, 20, dtype=f64)
+    )  # the denoiser returns x_0, and β̃_1 = 0 puts the decoder in its grey value
     terms[:] = 1.0
     assert_close(losses.bits_per_dimension(terms, x_0), torch.full((3,), 21 / (4 * math.log(2)), dtype=f64))
 
@@ -107,7 +109,7 @@ def test_a_gaussian_decoder_without_variance_is_infinite(generator):
 
 @pytest.mark.parametrize("other", [schedules.linear(20, 0.02, 0.4), *WITHOUT_BETA], ids=repr)
 def test_the_bound_is_that_of_the_denoiser_s_own_schedule(other, generator):
-    """A term of one schedule at x_t of another would be a number that bounds nothing."""
+    """Terms of one schedule at samples of another schedule are not a bound."""
     choices = {"variance": "beta", "decoder": "gaussian"}
     zero, single = torch.zeros(1, dtype=f64), torch.ones(1, dtype=f64)
     with pytest.raises(ValueError, match="different schedules"):
@@ -118,8 +120,8 @@ def test_the_bound_is_that_of_the_denoiser_s_own_schedule(other, generator):
 
 @given(st.floats(-1.5, 1.5), st.floats(1e-3, 1.0))
 def test_the_discrete_decoder_is_a_law_over_256_grey_levels(mean, sigma):
-    levels = torch.linspace(-1, 1, 256, dtype=f64)[:, None]
-    nll = losses.discrete_decoder(levels, torch.full_like(levels, mean), torch.full_like(levels, sigma**2))
+    grey = torch.linspace(-1, 1, 256, dtype=f64)[:, None]
+    nll = losses.discrete_decoder(grey, torch.full_like(grey, mean), torch.full_like(grey, sigma**2))
     assert math.isclose((-nll).exp().sum(), 1, rel_tol=1e-9)
 
 

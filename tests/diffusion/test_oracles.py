@@ -119,7 +119,7 @@ def test_pictures_keep_their_shape_and_dtype(generator):
     x_0, eps = oracles.dataset(SCHEDULE, points)(x_t, 5)
     assert x_0.shape == eps.shape == x_t.shape
     assert x_0.dtype == torch.float32
-    assert_close(x_0, points[:3], atol=1e-3, rtol=0)  # with so little noise it knows which picture it was
+    assert_close(x_0, points[:3], atol=1e-3, rtol=0)  # with so little noise the nearest picture has all the weight
     assert_close(
         oracles.dataset(SCHEDULE, points)(1e4 * torch.ones_like(x_t), 1).x_0.isfinite().all(), torch.tensor(True)
     )

@@ -23,7 +23,7 @@ def one(value):
 @every_schedule
 @pytest.mark.parametrize(("x_0", "x_t", "t"), [(0.5, -1.0, 2), (-2.0, 0.3, 9), (1.0, 1.0, 20)])
 def test_posterior_is_the_product_of_two_densities_on_a_grid(schedule, x_0, x_t, t):
-    """Bayes by brute force: q(x_t|x_{t-1}) q(x_{t-1}|x_0), normalised by summing it up."""
+    """Bayes' rule by brute force: q(x_t|x_{t-1}) q(x_{t-1}|x_0), normalised by its sum over the grid."""
     grid = torch.linspace(-30, 30, 200_001, dtype=torch.float64)
     mean_t, variance_t = forward.q_transition(schedule, grid[:, None], t - 1, t)
     likelihood = gaussians.log_density(x_t, mean_t[:, 0], variance_t[:, 0])
@@ -51,7 +51,7 @@ def test_posterior_of_any_two_levels_is_conditioning(schedule, x_0, x_t, t, data
 
 @given(schedule=every, x_0=x, levels=st.sets(st.integers(8, 160), min_size=2, max_size=2))
 def test_a_step_forward_and_a_step_back_leave_the_marginal(schedule, x_0, levels):
-    """Averaged over x_t ~ q(x_t|x_0), the posterior is q(x_s|x_0): the mean is linear in x_t, so its law is known."""
+    """Averaged over x_t ~ q(x_t|x_0), the posterior is q(x_s|x_0). Its mean is linear in x_t, so the average is exact."""
     s, t = (level / 8 for level in sorted(levels))
     mean_t, variance_t = forward.q_marginal(schedule, one(x_0), t)
     mean, variance = posterior.q_posterior(schedule, one(x_0), mean_t, t, s)
@@ -62,7 +62,7 @@ def test_a_step_forward_and_a_step_back_leave_the_marginal(schedule, x_0, levels
 
 
 def in_beta(schedule):
-    """What the posterior takes of x_0 and of x_t, and its variance, at t = 2…T: Ho et al., 2020, eq. 7."""
+    """The posterior's weights of x_0 and x_t, and its variance, at t = 2…T: Ho et al., 2020, eq. 7."""
     beta_t, alpha_t = schedule.betas[2:], schedule.alphas[2:]
     before, now = schedule.alphas_cumprod[1:-1], schedule.alphas_cumprod[2:]
     return (
@@ -73,7 +73,7 @@ def in_beta(schedule):
 
 
 def in_fractions(schedule):
-    """The same on a flow, whose levels are fractions, so that nothing is rounded before the end."""
+    """The same on a flow schedule in exact fractions, rounded once at the end."""
     rows = []
     for t in range(2, schedule.T + 1):
         s_noise, t_noise = Fraction(t - 1, schedule.T), Fraction(t, schedule.T)
@@ -102,7 +102,7 @@ def test_the_posterior_of_low_precision_data_is_rounded_once(schedule, exact, dt
 
 
 def test_beta_computed_in_bfloat16_would_not_be_positive():
-    """Why it is float64: signal and noise of neighbouring levels differ by less than bfloat16 can tell."""
+    """The reason for float64: bfloat16 cannot resolve the differences between neighbouring levels."""
     schedule = schedules.scaled_linear()
     signal, noise = schedule.signal.bfloat16(), schedule.noise.bfloat16()
     beta = noise[1:] ** 2 - (signal[1:] / signal[:-1]) ** 2 * noise[:-1] ** 2
@@ -135,7 +135,7 @@ def test_each_item_has_its_own_levels(schedule):
 @pytest.mark.parametrize("schedule", [SCHEDULE.zero_terminal_snr(), schedules.flow(20)], ids=repr)
 def test_it_holds_where_nothing_of_the_picture_is_left(schedule):
     made = posterior.q_posterior(schedule, one(0.5), one(2.0), 20)
-    assert_close(made, forward.q_marginal(schedule, one(0.5), 19))  # x_T tells nothing, so only x_0 counts
+    assert_close(made, forward.q_marginal(schedule, one(0.5), 19))  # x_T holds no data, so only x_0 counts
 
 
 def test_the_noise_says_nothing_where_nothing_of_the_picture_is_left():
@@ -146,7 +146,7 @@ def test_the_noise_says_nothing_where_nothing_of_the_picture_is_left():
 @every_schedule
 @pytest.mark.parametrize(("t", "t_prev"), [(0, None), (21, None), (5, 5), (5, 6), (5, -1), (math.nan, None)])
 def test_levels_out_of_order_are_errors(schedule, t, t_prev):
-    with pytest.raises(ValueError, match=r"t must lie in|must lie below"):
+    with pytest.raises(ValueError, match=r"t must lie in|expected noise levels s < t"):
         posterior.q_posterior(schedule, one(0.0), one(0.0), t, t_prev)
 
 

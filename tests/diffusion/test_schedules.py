@@ -48,7 +48,7 @@ def test_a_flow_is_a_straight_line_with_exact_ends(T, shift):
 
 @given(T=st.integers(2, 1000), shift=st.floats(1e-3, 1e3))
 def test_a_shift_multiplies_the_ratio_of_noise_to_signal(T, shift):
-    """The effect of a shift is that of data divided by it."""
+    """A shift has the same effect as dividing the data by it."""
     shifted, plain = schedules.flow(T, shift), schedules.flow(T)
     assert_close(shifted.karras_sigmas[:-1], shift * plain.karras_sigmas[:-1], rtol=1e-12, atol=0)
 
@@ -70,7 +70,7 @@ def test_alphas_cumprod_is_the_product_and_beta_sits_at_its_own_index(betas):
 
 
 def test_published_values():
-    """DDPM's last ᾱ is 4.04e-5 (its appendix B: a prior of about 1e-5 bits); Stable Diffusion's is 0.00466; both are widely quoted."""
+    """The last ᾱ of DDPM is 4.04e-5 (its appendix B: a prior of about 1e-5 bits), that of Stable Diffusion 0.00466; both are widely quoted."""
     assert_close(schedules.linear().alphas_cumprod[-1].item(), 4.0358e-5, rtol=1e-4, atol=0)
     assert_close(schedules.scaled_linear().alphas_cumprod[-1].item(), 0.0046602, rtol=1e-4, atol=0)
 
@@ -107,7 +107,7 @@ def test_zero_terminal_snr_keeps_the_first_level_and_empties_the_last(betas):
     assert_close(after.alphas_cumprod[:2], before.alphas_cumprod[:2])
     assert (after.alphas_cumprod.diff() < 0).all()
     old, new = before.alphas_cumprod[1:].sqrt(), after.alphas_cumprod[1:].sqrt()
-    straight = (old - old[-1]) / (old[0] - old[-1])  # where between the last and the first each level lies
+    straight = (old - old[-1]) / (old[0] - old[-1])  # 0 at the last level, 1 at the first
     assert_close(new / new[0], straight, atol=1e-9, rtol=1e-9)
     assert_close(after.alphas.cumprod(0), after.alphas_cumprod)
     assert_close(after.zero_terminal_snr().alphas_cumprod, after.alphas_cumprod)
@@ -131,13 +131,13 @@ def test_at_gathers_for_each_item_and_broadcasts_in_float64(make, dtype):
         assert torch.equal(scale.flatten(), array[t])
     for one in (7, torch.tensor(7), 7.0):
         assert_close(schedule.at(one, like=data[:, 0, 0]).noise, schedule.noise[7].expand(3, 1))
-    assert_close(schedule.at(t.double(), like=data), at)  # whole floats are the same levels
+    assert_close(schedule.at(t.double(), like=data), at)  # floats that are integers give the same levels
     assert_close(schedule.at(t.float(), like=data), at)
 
 
 @pytest.mark.parametrize("make", EVERY)
 def test_at_asks_for_the_shape_of_the_data_and_never_reads_them(make):
-    """So nothing waits for a GPU: tensors on the meta device have no values that could be read."""
+    """Tensors on the meta device have no values, so a read would fail; without a read nothing waits for a GPU."""
     schedule, t = make(10), torch.tensor([1, 10])
     assert_close(
         schedule.at(t, like=torch.zeros(2, 3, device="meta")), schedule.at(t, like=torch.full((2, 3), math.nan))
@@ -156,7 +156,7 @@ def test_between_levels_log_snr_is_linear(t):
 
 @given(t=st.floats(0, 10), shift=st.floats(0.01, 100))
 def test_a_flow_has_its_closed_form_at_every_real_level(t, shift):
-    """Between clean data and the first level too, and between the last two; here in exact fractions."""
+    """Also below the first level and between the last two. The expected values are exact fractions."""
     u, s = Fraction(t) / 10, Fraction(shift)
     tau = s * u / (1 + (s - 1) * u)
     signal, noise = (scale.item() for scale in schedules.flow(10, shift).at(t, like=X))

@@ -1,4 +1,4 @@
-"""Hues get the names that people gave them, and pictures the colour that they were given."""
+"""The colour measured in a picture is the colour in its caption, or the colour that the test gave it."""
 
 import re
 
@@ -34,7 +34,7 @@ def test_emoji_whose_caption_begins_with_a_colour_have_it(loaded):
     [("red", 2), ("orange", 32), ("yellow", 52), ("green", 115), ("blue", 215), ("purple", 288), ("pink", 330)],
 )
 def test_recoloured_emoji_have_their_new_colour(loaded, colour, hue):
-    """Pillow turns every hue into one, HSV's: of dark ones orange is brown, and dark red too."""
+    """Pillow replaces every hue in HSV. Dark orange and dark red are brown."""
     images, _ = loaded
     recoloured = []
     for image in images[foreground(images)][::12]:
@@ -49,12 +49,12 @@ def test_recoloured_emoji_have_their_new_colour(loaded, colour, hue):
 
 
 def foreground(images: torch.Tensor) -> torch.Tensor:
-    """Emoji with strong colours: a quarter of the picture, at least."""
+    """Which emoji have strong colours in more than a quarter of the picture."""
     return ((images.amax(1) - images.amin(1)) > 0.4).double().mean((1, 2)) > 0.25
 
 
 def test_white_black_and_grey_have_no_say():
-    """A thin red line in a grey room: pixels without hue do not vote, whatever their number."""
+    """A thin red line among greys: pixels without hue are ignored, however many there are."""
     picture = torch.linspace(0, 1, 32)[None, None, :, None].repeat(1, 3, 1, 32)
     assert foreground_colour(picture) == ["grey"]
     assert colour_shares(picture).sum() == 0

@@ -58,17 +58,19 @@ ALL_OF_ITS_PIXELS = "tests/pipelines/test_editing.py::test_a_latent_is_kept_wher
 BACK_UP = "tests/pipelines/test_editing.py::test_resampling_goes_back_up_by_the_forward_process"
 HIDDEN = "tests/pipelines/test_editing.py::test_what_the_mask_hides_has_no_part_in_the_result"
 STANDARD = "tests/pipelines/test_editing.py::test_between_seeds_noise_stays_standard_normal"
-LEVELS = "tests/training/test_objective.py::test_levels_are_uniform_from_1_to_T"
-LOGIT_NORMAL = "tests/training/test_levels.py::test_a_level_is_as_likely_as_the_gaussian_says"
-RECIPE_NOISE = "tests/pipelines/test_stages.py::test_a_recipe_says_with_how_much_noise_the_autoencoder_begins"
-RECIPE_LEVELS = "tests/pipelines/test_stages.py::test_a_recipe_says_which_levels_are_trained"
-AVERAGE = "tests/training/test_parts.py::test_average_is_the_weighted_sum_of_all_weights_seen"
-EMA = "tests/test_formulas.py::test_the_function_computes_the_formula[training.ema]"
-BUFFERS = "tests/training/test_parts.py::test_buffers_are_copied_from_the_model_not_averaged"
+TIMESTEPS = "tests/training/test_objective.py::test_timesteps_are_uniform_from_1_to_T"
+LOGIT_NORMAL = "tests/training/test_timesteps.py::test_a_timestep_is_as_likely_as_the_gaussian_says"
+RECIPE_STD = (
+    "tests/recipes/test_text_to_image_recipe.py::test_a_recipe_says_with_which_posterior_std_the_autoencoder_begins"
+)
+RECIPE_TIMESTEPS = "tests/recipes/test_text_to_image_recipe.py::test_a_recipe_says_which_timesteps_are_trained"
+AVERAGE = "tests/training/test_ema.py::test_average_is_the_weighted_sum_of_all_weights_seen"
+EMA = "tests/formulas/test_formulas.py::test_the_function_computes_the_formula[training.ema]"
+BUFFERS = "tests/training/test_ema.py::test_buffers_are_copied_from_the_model_not_averaged"
 DIGITS = "tests/data/test_digits.py::test_shapes_ranges_and_equal_classes"
 SINUSOIDS = "tests/nets/test_embeddings.py::test_stable_diffusion_form_is_cosines_then_sines"
 SHARE = "tests/training/test_loop.py::test_a_part_learns_at_its_share_of_the_rate"
-WATCH = "tests/training/test_loop.py::test_training_learns_and_leaves_what_one_needs_to_watch_it"
+WATCH = "tests/training/test_loop.py::test_training_learns_and_writes_its_losses_samples_and_weights"
 
 GUIDANCE, CONDITIONER = "minidiff/guidance.py", "minidiff/conditioner.py"
 BAYES_G = "tests/test_guidance.py::test_the_exact_classifier_at_scale_1_makes_the_conditional_denoiser"
@@ -127,14 +129,14 @@ NO_GRADIENT = "tests/samplers/test_samplers.py::test_no_gradient_is_recorded_wit
 HEUN_AT_T = "tests/samplers/test_samplers.py::test_there_heun_takes_euler_s_step_with_one_call"
 NEWEST = "tests/samplers/test_samplers.py::test_of_a_long_history_the_newest_predictions_are_used"
 
-VAE, AUTOENCODING = "minidiff/nets/vae.py", "minidiff/training/autoencoding.py"
+VAE, AUTOENCODER = "minidiff/nets/vae.py", "minidiff/training/autoencoder.py"
 DRAWN = "tests/nets/test_vae.py::test_draws_have_the_mean_and_variance_that_were_asked_for"
 PADDED = "tests/nets/test_vae.py::test_a_pixel_is_seen_from_where_padding_on_the_right_and_at_the_bottom_puts_it"
 SCALED = "tests/nets/test_vae.py::test_latents_are_scaled_after_encoding_and_back_before_decoding"
 ROUND_TRIP = "tests/nets/test_vae.py::test_a_round_trip_does_not_feel_the_scale"
-BEGINS = "tests/training/test_autoencoding.py::test_an_autoencoder_begins_with_the_noise_that_was_set"
-PER_NUMBER = "tests/training/test_autoencoding.py::test_the_loss_is_the_error_per_pixel_plus_the_weighted_kl_per_latent"
-ELBO = "tests/training/test_autoencoding.py::test_the_loss_is_the_negative_elbo_of_a_gaussian_decoder"
+BEGINS = "tests/training/test_autoencoder.py::test_an_autoencoder_begins_with_the_posterior_std_that_was_set"
+PER_NUMBER = "tests/training/test_autoencoder.py::test_the_loss_is_the_error_per_pixel_plus_the_weighted_kl_per_latent"
+ELBO = "tests/training/test_autoencoder.py::test_the_loss_is_the_negative_elbo_of_a_gaussian_decoder"
 
 MISTAKES = [
     Patch("1: two steps merged with √α_t in front of all noise", FORWARD, "return r.to(x_s) * x_s, beta.to(x_s)", "return r.to(x_s) * x_s, (r**2 * beta).to(x_s)", CHAIN),
@@ -151,8 +153,8 @@ MISTAKES = [
     Patch("6: β̃ inverted", POSTERIOR, "variance = next.noise**2 / now.noise**2 * beta", "variance = now.noise**2 / next.noise**2 * beta", GRID),
     Patch("6: β_t not divided by the root in the ε form", POSTERIOR, "(beta_t / noise)", "(beta_t / noise**2)", EPS_FORM),
     Patch("7: noise in the last step too", LOOP, "if stochastic and s > 0 else", "if stochastic else", law("ddpm, beta", "ten")),
-    Patch("8: T never trained", "minidiff/training/levels.py", "randint(1, schedule.T + 1,", "randint(1, schedule.T,", LEVELS),
-    Patch("8: t = 0 trained", "minidiff/training/levels.py", "randint(1, schedule.T + 1,", "randint(0, schedule.T + 1,", LEVELS),
+    Patch("8: T never trained", "minidiff/training/timesteps.py", "randint(1, schedule.T + 1,", "randint(1, schedule.T,", TIMESTEPS),
+    Patch("8: t = 0 trained", "minidiff/training/timesteps.py", "randint(1, schedule.T + 1,", "randint(0, schedule.T + 1,", TIMESTEPS),
     Patch("9: x̂_0 divided by ᾱ_t", PREDICTION, "(x_t - noise.to(x_t) * value) / signal.to(x_t), value)", "(x_t - noise.to(x_t) * value) / signal.to(x_t) ** 2, value)", BOTH_ENDS),
     Patch("9: v with its sign flipped", PREDICTION, "signal.to(x_0) * eps - noise.to(x_0) * x_0", "signal.to(x_0) * x_0 - noise.to(x_0) * eps", ROTATION),
     Patch("9: x̂_0 from v with its sign flipped", PREDICTION, "to_signal * x_t - to_noise * value", "to_signal * x_t + to_noise * value", BOTH_ENDS),
@@ -166,13 +168,13 @@ MISTAKES = [
     Patch("13: t - 1 for the neighbour", LOOP, "step = Step(t, s, scales[t], scales[s],", "step = Step(t, s, scales[t], denoise.schedule.at(t - 1, like=x_t),", law("ddim")),
     Patch("13: σ with its ratio inverted", DDIM, "eta * (next.noise / now.noise)", "eta * (now.noise / next.noise.clamp(min=1e-9))", law("ddim, half")),
     Patch("13: σ² for σ", DDIM, "sigma_t.to(x_t) * z", "(sigma_t**2).to(x_t) * z", law("ddim, half")),
-    Patch("14: a history of zeros", PLMS, "        if step.past:\n            return plms_step(x_t, [prediction.eps, *(said.eps for _, said in step.past)],", "        if True:\n            return plms_step(x_t, [prediction.eps, *(said.eps for _, said in step.past), *[0 * x_t] * (3 - len(step.past))],", POLYNOMIALS),
-    Patch("14: the oldest prediction weighed as the newest", PLMS, "*(said.eps for _, said in step.past)]", "*(said.eps for _, said in step.past)][::-1]", POLYNOMIALS),
+    Patch("14: a history of zeros", PLMS, "        if step.past:\n            return plms_step(x_t, [prediction.eps, *(earlier.eps for _, earlier in step.past)],", "        if True:\n            return plms_step(x_t, [prediction.eps, *(earlier.eps for _, earlier in step.past), *[0 * x_t] * (3 - len(step.past))],", POLYNOMIALS),
+    Patch("14: the oldest prediction weighed as the newest", PLMS, "*(earlier.eps for _, earlier in step.past)]", "*(earlier.eps for _, earlier in step.past)][::-1]", POLYNOMIALS),
     Patch("14: no past kept", PLMS, '"memory": 3', '"memory": 0', POLYNOMIALS),
     Patch("14: a wrong weight", PLMS, "(55 / 24, -59 / 24, 37 / 24, -9 / 24)", "(55 / 24, -59 / 24, 36 / 24, -8 / 24)", POLYNOMIALS),
     Patch("DPM-Solver++: the ratio of its steps inverted", DPM, "h / (2 * last_h)", "last_h / (2 * h)", law("dpm_solver_pp, sde")),
     Patch("DPM-Solver++: extrapolated to the step's end, not to its middle", DPM, "h / (2 * last_h)", "h / last_h", f"{CONVERGENCE}[dpm_solver_pp-schedule0-gaussian]"),
-    Patch("DPM-Solver++: extrapolated backwards", DPM, "(prediction.x_0 - said.x_0)", "(said.x_0 - prediction.x_0)", f"{CONVERGENCE}[dpm_solver_pp-schedule0-gaussian]"),
+    Patch("DPM-Solver++: extrapolated backwards", DPM, "(prediction.x_0 - last_prediction.x_0)", "(last_prediction.x_0 - prediction.x_0)", f"{CONVERGENCE}[dpm_solver_pp-schedule0-gaussian]"),
     Patch("DPM-Solver++: second order into σ = 0", DPM, "h.isinf() | last_h.isinf(), 0,", "last_h.isinf(), 0,", law("dpm_solver_pp, sde")),
     Patch("DPM-Solver++: e^-2h for e^-h", DPM, "return (now.signal / now.noise) * (next.noise / next.signal)", "return ((now.signal / now.noise) * (next.noise / next.signal)) ** 2", f"{CONVERGENCE}[dpm_solver_pp-schedule0-gaussian]"),
     Patch("SDE: the noise of one h, not of two", DPM, "(next.noise * (1 - shrink**2).sqrt())", "(next.noise * (1 - shrink).sqrt())", law("dpm_solver_pp, sde")),
@@ -187,25 +189,25 @@ MISTAKES = [
     Patch("inversion: the network asked at t = 0", DDIM, "        if s > 0:\n            return denoise(x_s, s)", "        if s >= 0:\n            return denoise(x_s, s)", THERE_AND_BACK),
     Patch("20: the mask inverted", EDITING, "free * z_s + (1 - free) * known", "(1 - free) * z_s + free * known", CLEAN),
     Patch("20: the known part noised to the level that was left", LOOP, "x_t = constrain(x_t, s)", "x_t = constrain(x_t, t)", CONSTRAINT),
-    Patch("20: the known part without noise", EDITING, "known = q_sample(self.schedule, z_0, s, randn_like(z_0, plan.generators)) if s > 0 else z_0", "known = z_0", JUST_REACHED),
-    Patch("20: the known part left noisy at the end", EDITING, "q_sample(self.schedule, z_0, s, randn_like(z_0, plan.generators)) if s > 0 else z_0", "q_sample(self.schedule, z_0, max(s, 1), randn_like(z_0, plan.generators))", CLEAN),
-    Patch("20: what the mask hides is encoded too", EDITING, "self._encoded(_covered(images.cpu(), repaint), plan)", "self._encoded(images, plan)", HIDDEN),
+    Patch("20: the known part without noise", EDITING, "known = q_sample(self.schedule, z_0, s, randn_like(z_0, generators)) if s > 0 else z_0", "known = z_0", JUST_REACHED),
+    Patch("20: the known part left noisy at the end", EDITING, "q_sample(self.schedule, z_0, s, randn_like(z_0, generators)) if s > 0 else z_0", "q_sample(self.schedule, z_0, max(s, 1), randn_like(z_0, generators))", CLEAN),
+    Patch("20: what the mask hides is encoded too", EDITING, "self._encoded(cover(images.cpu(), hidden), len(prompts))", "self._encoded(images, len(prompts))", HIDDEN),
     Patch("20: no paste-back", EDITING, "paste: bool = True", "paste: bool = False", f"{MARKED}[small_model-ddim]"),
     Patch("20: a latent kept where any of its pixels is", EDITING, "free = F.max_pool2d(repaint, self.vae.config.factor)", "free = 1 - F.max_pool2d(1 - repaint, self.vae.config.factor)", ALL_OF_ITS_PIXELS),
-    Patch("image to image: begun one level off", EDITING, "plan.times[-taken - 1 :]", "plan.times[-taken:]", f"{FIRST_LEVEL}[small_model-0.5-5]"),
-    Patch("image to image: noised to T, begun below", EDITING, "q_sample(self.schedule, z_0, plan.times[0],", "q_sample(self.schedule, z_0, self.schedule.T,", f"{FIRST_LEVEL}[small_model-0.5-5]"),
+    Patch("image to image: begun one level off", EDITING, "times[-done - 1 :]", "times[-done:]", f"{FIRST_LEVEL}[small_model-0.5-5]"),
+    Patch("image to image: noised to T, begun below", EDITING, "q_sample(self.schedule, z_0, times[0],", "q_sample(self.schedule, z_0, self.schedule.T,", f"{FIRST_LEVEL}[small_model-0.5-5]"),
     Patch("image to image: a small strength takes no step", EDITING, "max(1, round(", "max(0, round(", f"{FIRST_LEVEL}[small_model-1e-06-1]"),
-    Patch("resampling: back up without noise", EDITING, "z_t = mean + variance.sqrt() * randn_like(mean, plan.generators)", "z_t = mean", BACK_UP),
+    Patch("resampling: back up without noise", EDITING, "z_t = mean + variance.sqrt() * randn_like(mean, generators)", "z_t = mean", BACK_UP),
     Patch("between seeds: a straight line through noise", EDITING, "angle.cos() * one + angle.sin() * other", "(1 - angle * 2 / pi) * one + angle * 2 / pi * other", STANDARD),
     Patch("17: DDPM's frequencies for Stable Diffusion's", EMBEDDINGS, "dtype=torch.float32) / half)", "dtype=torch.float32) / (half - 1))", SINUSOIDS),
     Patch("17: sines first", EMBEDDINGS, "torch.cat([angles.cos(), angles.sin()], dim=-1)", "torch.cat([angles.sin(), angles.cos()], dim=-1)", SINUSOIDS),
-    Patch("22: EMA decay swapped", "minidiff/training/averaging.py", "decay_n = ema_decay(decay, int(n))", "decay_n = 1 - ema_decay(decay, int(n))", AVERAGE),
-    Patch("22: EMA decay swapped in the formula", "minidiff/training/averaging.py", "average.mul_(decay).add_(current, alpha=1 - decay)", "average.mul_(1 - decay).add_(current, alpha=decay)", EMA),
-    Patch("22: buffers averaged", "minidiff/training/averaging.py", "multi_avg_fn=update)", "multi_avg_fn=update, use_buffers=True)", BUFFERS),
+    Patch("22: EMA decay swapped", "minidiff/training/ema.py", "decay_n = ema_decay(decay, int(n))", "decay_n = 1 - ema_decay(decay, int(n))", AVERAGE),
+    Patch("22: EMA decay swapped in the formula", "minidiff/training/ema.py", "average.mul_(decay).add_(current, alpha=1 - decay)", "average.mul_(1 - decay).add_(current, alpha=decay)", EMA),
+    Patch("22: buffers averaged", "minidiff/training/ema.py", "multi_avg_fn=update)", "multi_avg_fn=update, use_buffers=True)", BUFFERS),
     Patch("22: pictures in [0, 1]", "minidiff/data/digits.py", ".float() / 127.5 - 1,", ".float() / 255,", DIGITS),
-    Patch("8: t / T rounded down", "minidiff/training/levels.py", "fraction).ceil()", "fraction).floor()", LOGIT_NORMAL),
-    Patch("the spread of levels as a variance", "minidiff/training/levels.py", "mean + std *", "mean + std**0.5 *", LOGIT_NORMAL),
-    Patch("a recipe's levels forgotten", "minidiff/pipelines/stages.py", "            levels=recipe.levels,\n", "", RECIPE_LEVELS),
+    Patch("8: t / T rounded down", "minidiff/training/timesteps.py", "fraction).ceil()", "fraction).floor()", LOGIT_NORMAL),
+    Patch("the spread of timesteps as a variance", "minidiff/training/timesteps.py", "mean + std *", "mean + std**0.5 *", LOGIT_NORMAL),
+    Patch("a recipe's timesteps forgotten", "minidiff/recipes/text_to_image.py", "            timesteps=recipe.timesteps,\n", "", RECIPE_TIMESTEPS),
     Patch("a part's share of the rate forgotten", "minidiff/training/loop.py", 'group["share"] * learning_rate(self.config, step)', "learning_rate(self.config, step)", SHARE),
     Patch("22: eval() forgotten", "minidiff/training/loop.py", "return run.ema.module.eval()", "return run.ema.module.train()", WATCH),
     Patch("15: s ε_c + (s - 1) ε_∅", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "s * eps_cond + (s - 1) * eps_null)", FREE),
@@ -214,12 +216,12 @@ MISTAKES = [
     Patch("15: s taken for w = s - 1", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "eps_cond + s * (eps_cond - eps_null))", FREE),
     Patch("15: ε̂ guided, x̂_0 forgotten", GUIDANCE, "Prediction(x_0_null + s * (x_0_cond - x_0_null),", "Prediction(x_0_cond,", LINE),
     Patch("15: two calls' worth of work at scale 1", GUIDANCE, "if off:", "if False:", CALLS),
-    Patch("15: the classifier's gradient added to ε̂", GUIDANCE, "eps - noise.to(x_t) * lean", "eps + noise.to(x_t) * lean", BAYES_G),
-    Patch("15: the score's root left out", GUIDANCE, "eps - noise.to(x_t) * lean", "eps - (noise**2).to(x_t) * lean", BAYES_G),
-    Patch("15: ε̂ guided by the classifier, x̂_0 not", GUIDANCE, "x_0 + (noise**2 / signal).to(x_t) * lean", "x_0", BAYES_G),
+    Patch("15: the classifier's gradient added to ε̂", GUIDANCE, "eps - noise.to(x_t) * gradient", "eps + noise.to(x_t) * gradient", BAYES_G),
+    Patch("15: the score's root left out", GUIDANCE, "eps - noise.to(x_t) * gradient", "eps - (noise**2).to(x_t) * gradient", BAYES_G),
+    Patch("15: ε̂ guided by the classifier, x̂_0 not", GUIDANCE, "x_0 + (noise**2 / signal).to(x_t) * gradient", "x_0", BAYES_G),
     Patch("15: gradients left off in a sampler", GUIDANCE, "torch.inference_mode(False), torch.enable_grad()", "torch.set_grad_enabled(torch.is_grad_enabled())", SAMPLED),
     Patch("15: gradients turned on, inference mode left on", GUIDANCE, "torch.inference_mode(False), torch.enable_grad()", "torch.enable_grad()", MODES),
-    Patch("15: the mean over the batch differentiated", GUIDANCE, "torch.autograd.grad(answer.sum(), leaf)", "torch.autograd.grad(answer.mean(), leaf)", ITEMS),
+    Patch("15: the mean over the batch differentiated", GUIDANCE, "torch.autograd.grad(log_p.sum(), leaf)", "torch.autograd.grad(log_p.mean(), leaf)", ITEMS),
     Patch("15: one coin for the whole batch", CONDITIONER, "torch.rand(len(tokens), 1, generator=generator)", "torch.rand(1, 1, generator=generator)", DROPS),
     Patch("15: tokens dropped, not prompts", CONDITIONER, "torch.rand(len(tokens), 1, generator=generator)", "torch.rand(tokens.shape, generator=generator)", WHOLE),
     Patch("15: kept with the probability of dropping", CONDITIONER, "generator=generator) < probability", "generator=generator) > probability", DROPS),
@@ -244,7 +246,7 @@ MISTAKES = [
     Patch("bpe: each word counted once", BPE, "frequencies = list(counts.values())", "frequencies = [1] * len(counts)", RECOUNT),
     Patch("bpe: no mark at the end of a word", BPE, "return (*symbols, last + END_OF_WORD)", "return (*symbols, last)", MARK),
     Patch("held-out triples shown in training", "minidiff/data/digits.py", '"train": (False,)', '"train": (False, True)', CAPTIONED),
-    Patch("held-out pairs of colour and thing are shown", "minidiff/data/emoji.py", "not in known | never", "not in known", NEVER_SHOWN),
+    Patch("held-out pairs of colour and thing are shown", "minidiff/data/emoji.py", "not in taken | held_out", "not in taken", NEVER_SHOWN),
     Patch("a hue in degrees taken for radians", "minidiff/data/recolouring.py", "angle = torch.deg2rad(new_hue + ", "angle = (new_hue + ", RECOLOURED),
     Patch("every colour moves, not the main one", "minidiff/data/recolouring.py", "(votes > 0) & (away.abs() <= _REACH)", "votes > 0", OTHERS_STAY),
     Patch("sRGB's curve inverted the wrong way", "minidiff/data/cielab.py", "light ** (1 / 2.4)", "light**2.4", LAB_INVERSE),
@@ -253,28 +255,28 @@ MISTAKES = [
     Patch("the best picture of a caption for the best caption of a picture", "minidiff/metrics/clip_score.py", ".argmax(dim=1)", ".argmax(dim=0)", CLIP),
     Patch("10: log-variance exponentiated without ½", VAE, "mean + (0.5 * log_variance).exp() * randn_like", "mean + log_variance.exp() * randn_like", DRAWN),
     Patch("10: log-variance taken for a standard deviation", VAE, "mean + (0.5 * log_variance).exp() * randn_like", "mean + log_variance * randn_like", DRAWN),
-    Patch("10: a standard deviation for the variance in the KL", AUTOENCODING, "log_variance.exp(), 0, 1)", "(0.5 * log_variance).exp(), 0, 1)", PER_NUMBER),
+    Patch("10: a standard deviation for the variance in the KL", AUTOENCODER, "log_variance.exp(), 0, 1)", "(0.5 * log_variance).exp(), 0, 1)", PER_NUMBER),
     Patch("18: no ½ in the KL", GAUSSIANS, "return 0.5 * (torch.log(variance_2", "return (torch.log(variance_2", KL),
-    Patch("18: log-variance used as σ", AUTOENCODING, "log_variance.exp(), 0, 1)", "log_variance**2, 0, 1)", PER_NUMBER),
+    Patch("18: log-variance used as σ", AUTOENCODER, "log_variance.exp(), 0, 1)", "log_variance**2, 0, 1)", PER_NUMBER),
     Patch("19: scale forgotten after encoding", VAE, "return self.config.latent_scale * z", "return z", ROUND_TRIP),
     Patch("19: scale forgotten before decoding", VAE, "self.decode(z / self.config.latent_scale)", "self.decode(z)", ROUND_TRIP),
     Patch("19: multiplied on both sides", VAE, "z / self.config.latent_scale", "z * self.config.latent_scale", SCALED),
-    Patch("19: decoded with the scale while training", AUTOENCODING, "vae.decode(z)", "vae.from_latents(z)", ELBO),
-    Patch("10: the logarithm of a standard deviation as log-variance", AUTOENCODING, "2 * math.log(std)", "math.log(std)", BEGINS),
-    Patch("a recipe's initial noise forgotten", "minidiff/pipelines/stages.py", "if recipe.initial_noise is not None:", "if False:", RECIPE_NOISE),
+    Patch("19: decoded with the scale while training", AUTOENCODER, "vae.decode(z)", "vae.from_latents(z)", ELBO),
+    Patch("10: the logarithm of a standard deviation as log-variance", AUTOENCODER, "2 * math.log(std)", "math.log(std)", BEGINS),
+    Patch("a recipe's initial posterior std forgotten", "minidiff/recipes/text_to_image.py", "if recipe.initial_posterior_std is not None:", "if False:", RECIPE_STD),
     Patch("VAE: padded on all sides before the stride", "minidiff/nets/blocks.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 1, 1, 1))", PADDED),
     Patch("VAE: padded on the left and at the top", "minidiff/nets/blocks.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", PADDED),
-    Patch("VAE: KL summed where the error is averaged", AUTOENCODING, "kl_weight * kl.mean()", "kl_weight * kl.flatten(1).sum(dim=1).mean()", PER_NUMBER),
+    Patch("VAE: KL summed where the error is averaged", AUTOENCODER, "kl_weight * kl.mean()", "kl_weight * kl.flatten(1).sum(dim=1).mean()", PER_NUMBER),
     Patch("two schedules mixed", GUIDANCE, "Denoiser(shared(denoise.schedule, worse.schedule), guided)", "Denoiser(denoise.schedule, guided)", MIXED),
     Patch("two schedules taken for one because T is the same", SCHEDULE, "torch.equal(first.signal, other.signal) and torch.equal(first.noise, other.noise)", "first.T == other.T", SHARED),
     Patch("β in bfloat16", FORWARD, "beta = upper.noise**2 - r**2 * lower.noise**2", "beta = (upper.noise.bfloat16() ** 2 - r.bfloat16() ** 2 * lower.noise.bfloat16() ** 2).double()", LOW_PRECISION),
     Patch("β in float32", FORWARD, "beta = upper.noise**2 - r**2 * lower.noise**2", "beta = (upper.noise.float() ** 2 - r.float() ** 2 * lower.noise.float() ** 2).double()", NEIGHBOURS),
     Patch("u with its sign flipped", PREDICTION, "return eps - x_0", "return x_0 - eps", VELOCITY),
-    Patch("x̂_0 from u with its sign flipped", PREDICTION, "(x_t - noise.to(x_t) * value) / whole", "(x_t + noise.to(x_t) * value) / whole", BOTH_ENDS),
-    Patch("v divided by nothing where the variance is not kept", PREDICTION, "size = signal**2 + noise**2", "size = torch.ones_like(signal)", BOTH_ENDS),
+    Patch("x̂_0 from u with its sign flipped", PREDICTION, "(x_t - noise.to(x_t) * value) / denominator", "(x_t + noise.to(x_t) * value) / denominator", BOTH_ENDS),
+    Patch("v divided by nothing where the variance is not kept", PREDICTION, "denominator = signal**2 + noise**2", "denominator = torch.ones_like(signal)", BOTH_ENDS),
     Patch("a condition dropped on the way to the network", PREDICTION, "self.predict(x_t, t) if condition is None else self.predict(x_t, t, condition)", "self.predict(x_t, t)", PASSED_ON),
     Patch("min-SNR: an error of u weighed as one of x_0", LOSSES, '"u": snr.clamp(max=gamma) * noise**2 / (signal + noise) ** 2', '"u": snr.clamp(max=gamma)', DRESSES),
-    Patch("the shift on the side of the data", FLOW, "return Scales((1 - u) / whole, shift * u / whole)", "whole = shift * (1 - u) + u\n    return Scales(shift * (1 - u) / whole, u / whole)", SHIFT),
+    Patch("the shift on the side of the data", FLOW, "return Scales((1 - u) / denominator, shift * u / denominator)", "denominator = shift * (1 - u) + u\n    return Scales(shift * (1 - u) / denominator, u / denominator)", SHIFT),
     Patch("an unscaled start below T", SCHEDULE, "return self.at(t, like=torch.zeros(1)).noise.item()", "return 1.0", BEGIN),
     Patch("residuals added to the wrong skip", UNET, "zip(self.skips, residuals.skips, strict=True)", "zip(self.skips, (*residuals.skips[1:], residuals.skips[0]), strict=True)", IN_PLACE),
     Patch("the middle's residual forgotten", UNET, "self.middle + residuals.middle)", "self.middle)", MIDDLE),
@@ -283,7 +285,7 @@ MISTAKES = [
     Patch("conditions concatenated in the wrong order", CONDITION, "for condition in (first, *others)]", "for condition in (*others, first)]", IN_ORDER),
     Patch("gradients recorded while sampling", LOOP, "with torch.no_grad():", "with torch.enable_grad():", NO_GRADIENT),
     Patch("Heun's mean of slopes over an infinite step", EULER, "if step.s == 0 or (step.now.signal == 0).any():", "if step.s == 0:", HEUN_AT_T),
-    Patch("of a long history the oldest predictions kept", LOOP, "past.extendleft((scales[level], said) for level, said in history)", "past.extend((scales[level], said) for level, said in history[::-1][-memory:])", NEWEST),
+    Patch("of a long history the oldest predictions kept", LOOP, "past.extendleft((scales[level], prediction) for level, prediction in history)", "past.extend((scales[level], prediction) for level, prediction in history[::-1][-memory:])", NEWEST),
 ]  # fmt: skip
 
 EQUIVALENTS = [
@@ -300,11 +302,11 @@ EQUIVALENTS = [
     Patch("the ancestral step's r as a quotient of karras_sigmas", EULER, "r = (next.noise / next.signal) * (now.signal / now.noise)", "r = (next.noise / next.signal) / (now.noise / now.signal)", law("euler_ancestral")),
     Patch("Heun's mean of slopes written out", EULER, "return prediction.at(next) + half.to(x_t) * (end.eps - prediction.eps)", "slope, step = (prediction.eps + end.eps) / 2, next.noise / next.signal - now.noise / now.signal\n    return next.signal.to(x_t) * (x_t / now.signal.to(x_t) + step.to(x_t) * slope)", law("heun, churned")),
     Patch("the kept part by torch.where", EDITING, "free * z_s + (1 - free) * known", "torch.where(free > 0, z_s, known)", CLEAN),
-    Patch("levels drawn from 0 and raised by one", "minidiff/training/levels.py", "torch.randint(1, schedule.T + 1, (count,), generator=generator)", "torch.randint(0, schedule.T, (count,), generator=generator) + 1", LEVELS),
-    Patch("the average as a step towards the weights", "minidiff/training/averaging.py", "average.mul_(decay).add_(current, alpha=1 - decay)", "average.lerp_(current, 1 - decay)", EMA),
+    Patch("timesteps drawn from 0 and raised by one", "minidiff/training/timesteps.py", "torch.randint(1, schedule.T + 1, (count,), generator=generator)", "torch.randint(0, schedule.T, (count,), generator=generator) + 1", TIMESTEPS),
+    Patch("the average as a step towards the weights", "minidiff/training/ema.py", "average.mul_(decay).add_(current, alpha=1 - decay)", "average.lerp_(current, 1 - decay)", EMA),
     Patch("guidance in Ho & Salimans' form, w = s - 1", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "(1 + (s - 1)) * eps_cond - (s - 1) * eps_null)", FREE),
     Patch("guidance begun at the conditional answer", GUIDANCE, "x_0_null + s * (x_0_cond - x_0_null)", "x_0_cond + (s - 1) * (x_0_cond - x_0_null)", FREE),
-    Patch("x̂_0 by way of the guided ε̂", GUIDANCE, "Prediction(x_0 + (noise**2 / signal).to(x_t) * lean, ", "Prediction((x_t - noise.to(x_t) * (eps - noise.to(x_t) * lean)) / signal.to(x_t), ", BAYES_G),
+    Patch("x̂_0 by way of the guided ε̂", GUIDANCE, "Prediction(x_0 + (noise**2 / signal).to(x_t) * gradient, ", "Prediction((x_t - noise.to(x_t) * (eps - noise.to(x_t) * gradient)) / signal.to(x_t), ", BAYES_G),
     Patch("prompts kept with the other probability", CONDITIONER, "torch.rand(len(tokens), 1, generator=generator) < probability", "~(torch.rand(len(tokens), 1, generator=generator) >= probability)", DROPS),
     Patch("d^-¼ on both queries and keys", ATTENTION, "scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5", "scores = (query * query.shape[-1] ** -0.25) @ (key * query.shape[-1] ** -0.25).transpose(-1, -2)", SOFTMAX),
     Patch("quick-GELU as a quotient", ATTENTION, "x * torch.sigmoid(1.702 * x)", "x / (1 + torch.exp(-1.702 * x))", QUICK_GELU),
@@ -315,8 +317,8 @@ EQUIVALENTS = [
     Patch("latents divided by 1/scale", VAE, "return self.config.latent_scale * z", "return z / (1 / self.config.latent_scale)", SCALED),
     Patch("padded by two on the left and at the top, the first row and column dropped", "minidiff/nets/blocks.py", "self.conv(F.pad(x, (0, 1, 0, 1)))", "self.conv(F.pad(x, (2, 1, 2, 1)))[..., 1:, 1:]", PADDED),
     Patch("β as a share of noise_t²", FORWARD, "beta = upper.noise**2 - r**2 * lower.noise**2", "beta = upper.noise**2 * (1 - (r * lower.noise / upper.noise) ** 2)", NEIGHBOURS),
-    Patch("x̂_0 from u by way of ε̂", PREDICTION, "Prediction((x_t - noise.to(x_t) * value) / whole,", "Prediction((x_t + signal.to(x_t) * value) / whole - value,", BOTH_ENDS),
-    Patch("the shift as it is published", FLOW, "whole = shift * u + (1 - u)", "whole = 1 + (shift - 1) * u", SHIFT),
+    Patch("x̂_0 from u by way of ε̂", PREDICTION, "Prediction((x_t - noise.to(x_t) * value) / denominator,", "Prediction((x_t + signal.to(x_t) * value) / denominator - value,", BOTH_ENDS),
+    Patch("the shift as it is published", FLOW, "denominator = shift * u + (1 - u)", "denominator = 1 + (shift - 1) * u", SHIFT),
     Patch("residuals added on the way up", UNET, "return Features(tuple(skips), self.middle + residuals.middle)", "return Features((*skips,), residuals.middle + self.middle)", IN_PLACE),
     Patch("conditions concatenated two by two", CONDITION, "torch.cat([tensors[name] for tensors in given])", "torch.cat([torch.cat([tensors[name] for tensors in given[:-1]]), given[-1][name]]) if len(given) > 1 else given[0][name]", IN_ORDER),
 ]  # fmt: skip

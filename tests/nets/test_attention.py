@@ -97,9 +97,9 @@ def test_the_output_always_has_a_bias_and_the_other_layers_where_it_is_asked_for
 
 
 def test_a_context_that_is_missing_or_not_wanted_is_an_error():
-    with pytest.raises(ValueError, match="context_dim=6, called with no context"):
+    with pytest.raises(ValueError, match="context_dim=6, but called with no context"):
         Attention(8, 2, context_dim=6)(torch.randn(1, 4, 8))
-    with pytest.raises(ValueError, match="context_dim=None, called with a context"):
+    with pytest.raises(ValueError, match="context_dim=None, but called with a context"):
         Attention(8, 2)(torch.randn(1, 4, 8), torch.randn(1, 3, 8))
 
 

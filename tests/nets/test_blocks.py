@@ -56,9 +56,9 @@ def test_dropout_acts_in_training_alone():
 
 def test_a_time_that_is_missing_or_not_wanted_is_an_error():
     x, time = torch.randn(1, 8, 4, 4), torch.randn(1, 12)
-    with pytest.raises(ValueError, match="with time_dim=12, called without"):
+    with pytest.raises(ValueError, match="with time_dim=12, but called without"):
         ResidualBlock(8, 8, 12, norm_groups=4)(x)
-    with pytest.raises(ValueError, match="without time_dim, called with"):
+    with pytest.raises(ValueError, match="without time_dim, but called with"):
         ResidualBlock(8, 8, norm_groups=4)(x, time)
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidiff.nets import Condition, Features, UNet, UNetConfig
+from minidiff.nets.attention import Attention
 
 WRONG_SHAPE = (ValueError, TypeError)  # under pytest the annotation may be the one that objects
 SMALL = {"channels": (16, 32), "attention": (False, True), "heads": 2, "norm_groups": 4}
@@ -94,7 +95,7 @@ def test_tiny_fits_a_laptop_and_attends_at_8_by_8_and_below():
     unet = UNet(config)
     positions = []
     for module in unet.modules():
-        if type(module).__name__ == "Attention":
+        if isinstance(module, Attention):
             module.register_forward_hook(lambda _module, given, _output: positions.append(given[0].shape[1]))
     assert unet(torch.randn(1, 1, 32, 32), 1).shape == (1, 1, 32, 32)
     assert max(positions) == 64
@@ -225,7 +226,7 @@ def test_each_residual_is_added_to_the_skip_of_its_place(config):
     unet = UNet(config)
     x_t, t, condition = inputs(config)
     output, zeros = unet(x_t, t, condition), residuals_like(unet, x_t, t, condition, torch.zeros)
-    stages = [stage for level in unet.up for stage in level]
+    stages = [stage for resolution in unet.up for stage in resolution]
     assert len(zeros.skips) == len(stages)
     for i, stage in enumerate(reversed(stages)):  # the first skip is read by the last stage
         residual = torch.randn(zeros.skips[i].shape)
@@ -368,14 +369,14 @@ def test_wrong_pictures_and_times_are_refused_by_name():
 @pytest.mark.parametrize(
     ("sizes", "condition", "message"),
     [
-        ({}, {"context": (2, 5, 6)}, "condition.context is given, and would be ignored: .* context_dim=None"),
-        ({}, {"vector": (2, 7)}, "condition.vector is given, and would be ignored: .* vector_dim=None"),
-        ({}, {"labels": (2,)}, "condition.labels is given, and would be ignored: .* classes=None"),
+        ({}, {"context": (2, 5, 6)}, "condition.context is given, but would be ignored: .* context_dim=None"),
+        ({}, {"vector": (2, 7)}, "condition.vector is given, but would be ignored: .* vector_dim=None"),
+        ({}, {"labels": (2,)}, "condition.labels is given, but would be ignored: .* classes=None"),
         ({}, {"image": (2, 2, 8, 8)}, r"1 channels together, got \(1, 2\)"),
-        ({}, {"control": (2, 3, 8, 8)}, "condition.control, but no residuals"),
-        ({"context_dim": 6}, {}, "condition.context is missing: the network was built with context_dim=6"),
-        ({"vector_dim": 7}, {}, "condition.vector is missing: the network was built with vector_dim=7"),
-        ({"classes": 5}, {}, "condition.labels is missing: the network was built with classes=5"),
+        ({}, {"control": (2, 3, 8, 8)}, "condition.control would be ignored: pass"),
+        ({"context_dim": 6}, {}, "condition.context is missing: this U-Net was built with context_dim=6"),
+        ({"vector_dim": 7}, {}, "condition.vector is missing: this U-Net was built with vector_dim=7"),
+        ({"classes": 5}, {}, "condition.labels is missing: this U-Net was built with classes=5"),
         ({"in_channels": 3}, {}, r"3 channels together, got \(1, 0\)"),
         ({"context_dim": 6}, {"context": (2, 5, 7)}, r"context must have the shape \(2, l, 6\), got \(2, 5, 7\)"),
         ({"context_dim": 6}, {"context": (3, 5, 6)}, r"context must have the shape \(2, l, 6\), got \(3, 5, 6\)"),
@@ -399,7 +400,7 @@ def test_a_config_survives_json():
         UNetConfig.from_dict(UNetConfig.tiny().to_dict() | {"widht": 3})
 
 
-def test_one_number_for_all_levels_is_that_number_at_each_level():
+def test_one_number_for_all_resolutions_is_repeated():
     torch.manual_seed(0)
     one = UNet(UNetConfig.tiny(**(SMALL | {"heads": 2, "depth": 2})))
     torch.manual_seed(0)

@@ -1,12 +1,12 @@
-"""Whole trajectories of our samplers and of diffusers' schedulers: same schedule, same noise, same fake model.
+"""Whole trajectories of our samplers and of diffusers' schedulers, with the same schedule, noise and fake model.
 
-diffusers keeps its schedule in float32, and some schedulers cast x to it before each step. Here they are given our schedule in float64,
-and their `torch.float32` means float64, so that what is compared is the algorithm. Settings: no clipping, trailing levels, the last
-step into clean data (`set_alpha_to_one`, `final_sigmas_type="zero"`); and once Stable Diffusion's own, which ends at the paper's t = 1.
+diffusers keeps its schedule in float32, and some schedulers cast x to float32 before each step. Here they get our schedule in float64, and
+float64 in place of `torch.float32`, so that only the algorithms are compared. Settings: no clipping, trailing levels, and a last step to
+clean data (`set_alpha_to_one`, `final_sigmas_type="zero"`). Two tests use Stable Diffusion's settings, which end at the paper's t = 1.
 
-On flow its networks are given 1000 σ, where σ is our τ, and answer our u. `FlowMatchHeunDiscreteScheduler` is not compared: it takes the mean
-of two velocities, a trapezoid in τ, where Karras et al. take the mean of two slopes in σ̂. Its correction to Euler's step,
-½ (τ_s - τ_t)(û_s - û_t), is ours without the factor signal_s / signal_t.
+For flow matching, networks of diffusers get 1000 σ, where σ is our τ, and predict our u. `FlowMatchHeunDiscreteScheduler` is not compared: it
+takes the mean of two velocities, a trapezoid in τ, and Karras et al. take the mean of two slopes in σ̂. Its correction of Euler's step,
+½ (τ_s - τ_t)(û_s - û_t), is our correction without the factor signal_s / signal_t.
 """
 
 import importlib
@@ -26,12 +26,12 @@ PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x_0": "sample"}
 
 
 def fake_model(x_t, t):
-    """Any smooth function of x and t; t as Stable Diffusion counts, from 0."""
+    """A smooth function of x and t; t counts from 0, as in Stable Diffusion."""
     level = torch.as_tensor(t, dtype=x_t.dtype).reshape(-1, *[1] * (x_t.ndim - 1))
     return torch.sin(1.3 * x_t + level / 200) + 0.1 * x_t
 
 
-def theirs(name, prediction_type, steps, *, x, generator, config=(), **options):
+def theirs(name, prediction_type, steps, *, x, generator, config=(), model=fake_model, **options):
     scheduler = getattr(diffusers, name)(
         num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
         prediction_type=PREDICTIONS[prediction_type], **dict(config),
@@ -46,13 +46,13 @@ def theirs(name, prediction_type, steps, *, x, generator, config=(), **options):
     scheduler.set_timesteps(steps)
     path, options = [], options if generator is None else options | {"generator": generator}
     for t in scheduler.timesteps:
-        x = scheduler.step(fake_model(x, t), t, x, **options).prev_sample
+        x = scheduler.step(model(x, t), t, x, **options).prev_sample
         path.append(x)
     return torch.stack(path)
 
 
 class InFloat64(ModuleType):
-    """torch, but for one name."""
+    """The torch module with float64 in place of float32."""
 
     float32 = torch.float64
 
@@ -61,7 +61,7 @@ class InFloat64(ModuleType):
 
 
 def along_karras(name, prediction_type, steps, monkeypatch, *, generator=None, config=()):
-    """A scheduler that counts in σ̂, over whole steps; x̄ = x / √ᾱ where it walks in x̄, as all but DPM-Solver's do."""
+    """The path of a scheduler that works in σ̂, as x_t; all of these but DPM-Solver's step x̄ = x / √ᾱ."""
     module = importlib.import_module(getattr(diffusers, name).__module__)
     monkeypatch.setattr(module, "torch", InFloat64("torch"))
     scheduler = getattr(diffusers, name)(
@@ -101,7 +101,7 @@ def test_ddpm(variance, named, steps, prediction_type):
     ours = torch.stack([step.x_t for step in run])
     config = {"variance_type": named, "timestep_spacing": "trailing", "clip_sample": False}
     expected = theirs("DDPMScheduler", prediction_type, steps, x=start(), generator=noise(), config=config)
-    if variance == "beta" and steps < 1000:  # they leave the noise out only where the last step begins at t = 1
+    if variance == "beta" and steps < 1000:  # diffusers adds no noise only where the last step begins at t = 1
         ours, expected = ours[:-1], expected[:-1]
     assert_close(ours, expected, rtol=0, atol=1e-5)
 
@@ -120,7 +120,7 @@ def test_ddim(eta, steps, prediction_type):
 
 
 def test_ddim_as_stable_diffusion_ends_it():
-    """Its own convention: evenly spaced from the paper's t = 2 on, and the last step ends at t = 1, not at clean data."""
+    """Its convention: evenly spaced levels from the paper's t = 2, and a last step to t = 1, not to clean data."""
     denoise = prediction.as_denoiser(fake_model, SCHEDULE, "eps", time_offset=-1)
     times = samplers.times(1000, 50, "leading", end=1, offset=1)
     ours = torch.stack([step.x_t for step in samplers.ddim(denoise, start(), times)])
@@ -161,25 +161,27 @@ def test_euler(name, sampler, steps, prediction_type, monkeypatch):
 @pytest.mark.parametrize("steps", [100, 8])
 def test_heun(steps, prediction_type, monkeypatch):
     path = along_karras("HeunDiscreteScheduler", prediction_type, steps, monkeypatch)
-    expected = torch.cat([path[1::2], path[-1:]])  # every other of theirs is Euler's step, which Heun's then corrects
+    expected = torch.cat(
+        [path[1::2], path[-1:]]
+    )  # every second step of diffusers is Euler's, which the next one corrects
     assert_close(ours(samplers.heun, prediction_type, steps), expected, rtol=0, atol=1e-5)
 
 
 def as_eps(prediction_type):
-    """What PNDM is given: ε̂, whatever the model answers. It would mix v of different levels, which are not slopes of one equation."""
+    """The ε̂ of any model, as PNDM needs it: v of different levels cannot be combined by a multistep method."""
     denoise = prediction.as_denoiser(fake_model, SCHEDULE, prediction_type, time_offset=-1)
     return lambda x_t, t: denoise(x_t, torch.as_tensor(t) + 1).eps
 
 
 @pytest.mark.parametrize("prediction_type", ["eps", "v"])
 @pytest.mark.parametrize("steps", [100, 8])
-def test_plms(steps, prediction_type, monkeypatch):
-    """Theirs calls the network once more, to average the first step: so does ours with `warmup="averaged"`."""
+def test_plms(steps, prediction_type):
+    """diffusers calls the network once more, to average the first step; `warmup="averaged"` does the same."""
     mine = ours(samplers.plms, prediction_type, steps, warmup="averaged")
-    monkeypatch.setitem(globals(), "fake_model", as_eps(prediction_type))
     config = {"set_alpha_to_one": True, "timestep_spacing": "trailing", "skip_prk_steps": True}
-    expected = theirs("PNDMScheduler", "eps", steps, x=start(), generator=None, config=config)
-    assert_close(mine, expected[1:], rtol=0, atol=1e-5)  # theirs shows the first step before it is averaged
+    model = as_eps(prediction_type)
+    expected = theirs("PNDMScheduler", "eps", steps, x=start(), generator=None, config=config, model=model)
+    assert_close(mine, expected[1:], rtol=0, atol=1e-5)  # diffusers also returns the first step before it is averaged
 
 
 def test_plms_as_stable_diffusion_ends_it():
@@ -192,7 +194,7 @@ def test_plms_as_stable_diffusion_ends_it():
 
 
 def along_flow(scheduler, levels, schedule, monkeypatch, generator=None, **steps):
-    """A scheduler of flow matching, over the levels that it chooses itself."""
+    """The path of a flow matching scheduler over the levels that it chooses."""
     monkeypatch.setattr(importlib.import_module(type(scheduler).__module__), "torch", InFloat64("torch"))
     scheduler.set_timesteps(**steps)
     assert_close(scheduler.sigmas.double(), schedule.noise[levels], rtol=1e-6, atol=0)
@@ -225,7 +227,7 @@ def test_flow_euler(steps, shift, monkeypatch):
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("stochastic", [False, True])
 def test_flow_dpm_solver_pp(stochastic, order, steps, shift, monkeypatch):
-    """Theirs begins at u = 0.999, where some signal is left."""
+    """diffusers begins at u = 0.999, where the signal is not 0."""
     schedule, levels = schedules.flow(1000, shift), samplers.times(1000, steps, start=999)
     scheduler = diffusers.DPMSolverMultistepScheduler(
         algorithm_type="sde-dpmsolver++" if stochastic else "dpmsolver++", solver_order=order,
@@ -240,7 +242,7 @@ def test_flow_dpm_solver_pp(stochastic, order, steps, shift, monkeypatch):
 @pytest.mark.parametrize("steps", [1, 10, 50, 1000])
 def test_times(steps, spacing):
     if steps == 1 and spacing == "linspace":
-        pytest.skip("diffusers begins a single step at its noiseless end")
+        pytest.skip("diffusers begins a single step at the level without noise")
     scheduler = diffusers.DDIMScheduler(timestep_spacing=spacing)
     scheduler.set_timesteps(steps)
     assert [t - 1 for t in samplers.times(1000, steps, spacing)[:-1]] == scheduler.timesteps.tolist()
@@ -254,4 +256,6 @@ def test_times(steps, spacing):
 ])  # fmt: skip
 def test_schedules(ours, config):
     theirs = diffusers.DDIMScheduler(**config).alphas_cumprod
-    assert_close(ours.alphas_cumprod[1:].float(), theirs, rtol=2e-4, atol=1e-7)  # theirs is a product in float32
+    assert_close(
+        ours.alphas_cumprod[1:].float(), theirs, rtol=2e-4, atol=1e-7
+    )  # diffusers computes the product in float32

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidiff.data import files
+from minidiff.storage import bundled
 from minidiff.text import Tokenizer
 
 transformers = pytest.importorskip("transformers")
@@ -35,7 +35,7 @@ def of_corpus(folder):
 
 
 def of_clip(folder):
-    return Tokenizer.from_open_clip(files.bundled("clip_bpe.txt.gz"))
+    return Tokenizer.from_open_clip(bundled("clip_bpe.txt.gz"))
 
 
 @pytest.fixture(scope="module", params=[of_corpus, of_clip], ids=["corpus", "clip"])

@@ -14,8 +14,8 @@ SMALL = UNetConfig.tiny(channels=(16, 16), attention=(False, True), heads=2)
 
 
 @pytest.fixture
-def model() -> PixelDiffusion:
-    return PixelDiffusion(UNet(SMALL).eval(), SMALL, {"name": "cosine", "T": 50}, "v", size=16)
+def model(small_pixel_model) -> PixelDiffusion:
+    return small_pixel_model
 
 
 def test_pictures_lie_in_0_to_1_and_depend_on_the_seed_alone(model):
@@ -50,7 +50,7 @@ def test_a_saved_model_draws_the_same(model, dtype, tolerance, tmp_path):
 def test_options_reach_the_sampler_and_others_are_refused_by_name(model):
     settings = {"steps": 3, "seed": 5, "sampler": "ddim"}
     generators = seeded(5, 2)
-    x_T = randn_like(torch.zeros(2, 1, 16, 16), generators)
+    x_T = model.noise(generators)
     own = samplers.ddim(model.denoiser(), x_T, samplers.times(50, 3), generator=generators, eta=0.7)
     made = model.generate(2, sampler_options={"eta": 0.7}, **settings)
     assert_close(made, (samplers.final(own) + 1).clamp(0, 2) / 2)
@@ -59,16 +59,16 @@ def test_options_reach_the_sampler_and_others_are_refused_by_name(model):
         model.generate(2, sampler_options={"variance": "beta"}, **settings)
 
 
-class Noted(torch.nn.Module):
-    """A network that notes what it was called with, and always answers 0."""
+class Recording(UNet):
+    """A U-Net that predicts 0 and records (t, x_t) of each call."""
 
-    def __init__(self):
-        super().__init__()
-        self.weight, self.calls = torch.nn.Parameter(torch.zeros(1)), []
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__(config)
+        self.calls = []
 
     def forward(self, x_t, t):
         self.calls.append((t[0].item(), x_t))
-        return self.weight * x_t
+        return torch.zeros_like(x_t)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ class Noted(torch.nn.Module):
     ],
 )
 def test_it_begins_with_noise_of_the_size_of_the_first_level(schedule, sampler, t, size):
-    model = PixelDiffusion(Noted(), SMALL, schedule, "v", size=16)
+    model = PixelDiffusion(Recording(SMALL), schedule, "v", size=16)
     model.generate(2, steps=3, sampler=sampler, seed=5)
     first, x = model.unet.calls[0]
     assert first == t
@@ -92,7 +92,7 @@ def test_it_begins_with_noise_of_the_size_of_the_first_level(schedule, sampler, 
 @pytest.mark.parametrize("sampler", samplers.BY_NAME)
 @pytest.mark.parametrize("name", ["flow", "variance_exploding"])
 def test_schedules_that_do_not_keep_the_variance_draw_with_every_sampler(model, name, sampler, tmp_path):
-    other = PixelDiffusion(model.unet, SMALL, {"name": name, "T": 50}, "u", size=16)
+    other = PixelDiffusion(model.unet, {"name": name, "T": 50}, "u", size=16)
     made = other.generate(2, steps=4, sampler=sampler)
     assert made.isfinite().all()
     other.save(tmp_path)
@@ -104,10 +104,10 @@ def test_the_denoiser_holds_x_0_within_the_range_of_pictures(model):
     assert x_0.abs().max() <= 1
 
 
-def test_a_younger_self_guides(model, tmp_path):
+def test_a_younger_network_guides(model, tmp_path):
     torch.manual_seed(1)
     guided = PixelDiffusion(
-        model.unet, SMALL, {"name": "cosine", "T": 50}, "v", 16, younger=UNet(SMALL).eval(), guidance_scale=2
+        model.unet, {"name": "cosine", "T": 50}, "v", size=16, younger=UNet(SMALL).eval(), guidance_scale=2
     )
     x_t, alone, both = torch.randn(2, 1, 16, 16), model.denoiser(), guided.denoiser()
     younger = prediction.as_denoiser(guided.younger, guided.schedule, "v")(x_t, 40).x_0
@@ -118,7 +118,7 @@ def test_a_younger_self_guides(model, tmp_path):
     assert_close(PixelDiffusion.load(tmp_path, "cpu").generate(2, steps=3), guided.generate(2, steps=3))
     (tmp_path / "younger.safetensors").unlink()
     assert PixelDiffusion.load(tmp_path, "cpu").guidance_scale == 1
-    with pytest.raises(ValueError, match="no younger self"):
+    with pytest.raises(ValueError, match="no younger network"):
         model.generate(1, steps=2, guidance_scale=2)
 
 
@@ -128,13 +128,30 @@ def test_what_cannot_be_drawn_is_an_error(model, wrong):
         model.generate(1, **wrong)
 
 
-def test_no_pictures_are_an_error(model):
-    with pytest.raises(ValueError, match="at least 1 picture"):
-        model.generate(0)
+@pytest.mark.parametrize("request_for_none", [0, -1, []])
+def test_no_pictures_are_an_error(model, request_for_none):
+    with pytest.raises(ValueError, match="number of images must be at least 1"):
+        model.generate(request_for_none)
+
+
+@pytest.mark.parametrize(
+    "request_with_prompts", [{"prompts": ["a red seven"]}, {"prompts": 1, "negative_prompts": ["blue"]}]
+)
+def test_prompts_and_negative_prompts_are_refused_not_ignored(model, request_with_prompts):
+    with pytest.raises(ValueError, match="draws without prompts"):
+        model.generate(**request_with_prompts, steps=2)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "kind", "message"), [("quadratic", "v", "unknown schedule"), ("flow", "w", "prediction type")]
+)
+def test_an_unknown_schedule_or_prediction_type_is_an_error(model, schedule, kind, message):
+    with pytest.raises(ValueError, match=message):
+        PixelDiffusion(model.unet, {"name": schedule, "T": 50}, kind, size=16)
 
 
 def test_a_folder_that_is_no_model_is_an_error(model, tmp_path):
-    with pytest.raises(ValueError, match="is no model"):
+    with pytest.raises(ValueError, match="is not a model"):
         PixelDiffusion.load(tmp_path)
     model.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

@@ -5,8 +5,11 @@ import torch
 from torch.testing import assert_close
 
 from minidiff import samplers
+from minidiff.conditioner import Conditioner
 from minidiff.nets import VAE, VAEConfig
+from minidiff.noise import seeded
 from minidiff.pipelines import TextToImage, load
+from minidiff.text import TextEncoder, TextEncoderConfig
 
 PROMPTS = ["a red seven", "a blue two on navy", "seven"]
 
@@ -31,12 +34,6 @@ def test_the_null_prompt_is_what_an_empty_negative_prompt_says(model):
     assert_close(model.generate(PROMPTS, steps=2, negative_prompts=["", "", ""]), model.generate(PROMPTS, steps=2))
 
 
-def test_it_can_begin_at_given_noise(model):
-    x_T = torch.randn(3, *model.latent_shape)
-    pictures = model.generate(PROMPTS, steps=2, x_T=x_T, batch_size=2)
-    assert_close(model.generate(PROMPTS[2:], steps=2, x_T=x_T[2:]), pictures[2:], atol=1e-4, rtol=0)
-
-
 OPTIONS = [
     ("ddim", {"eta": 1.0}),
     ("ddpm", {"variance": "beta"}),
@@ -51,11 +48,11 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("sampler", "options"), OPTIONS, ids=str)
 def test_options_reach_the_sampler(model, sampler, options):
-    """The same latents as the sampler's own, called with them; and others than without."""
+    """The images are those of the sampler when it is called with the options, and not those without the options."""
     settings = {"steps": 3, "seed": 7, "sampler": sampler}
-    plan = model.plan(PROMPTS, **settings)
-    x_T = plan.scaled(model.noise(plan.generators))
-    own = samplers.BY_NAME[sampler](plan.denoise, x_T, plan.times, generator=plan.generators, **options)
+    times, generators = samplers.times(50, 3, start=49 if sampler == "heun" else 50), seeded(7, 3)
+    x_T = model.noise(generators)
+    own = samplers.BY_NAME[sampler](model.denoiser(PROMPTS), x_T, times, generator=generators, **options)
     made = model.generate(PROMPTS, sampler_options=options, **settings)
     assert_close(made, model.decode(samplers.final(own)))
     assert (made - model.generate(PROMPTS, **settings)).abs().max() > 1e-4
@@ -82,7 +79,7 @@ def test_options_that_a_sampler_does_not_have_are_refused_by_name(model, sampler
 
 
 @pytest.mark.parametrize("sampler", samplers.BY_NAME)
-def test_a_model_of_flow_matching_draws_with_every_sampler(small_flow_model, sampler):
+def test_a_flow_matching_model_draws_with_every_sampler(small_flow_model, sampler):
     made = small_flow_model.generate(PROMPTS, steps=4, sampler=sampler, seed=3)
     assert made.isfinite().all()
     assert_close(small_flow_model.generate(PROMPTS[1:], steps=4, sampler=sampler, seed=4), made[1:], atol=1e-4, rtol=0)
@@ -111,11 +108,13 @@ def test_a_saved_model_draws_the_same(name, dtype, tolerance, tmp_path, request)
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"prompts": []}, "at least one prompt"),
+        ({"prompts": []}, "draws from prompts: give at least one"),
+        ({"prompts": 3}, "draws from prompts: give at least one"),
         ({"sampler": "eular"}, "unknown sampler 'eular'"),
         ({"steps": 0}, "steps"),
         ({"steps": 51}, "steps"),
-        ({"negative_prompts": ["a"]}, "got 1 for 3"),
+        ({"negative_prompts": ["a"]}, "one negative prompt per prompt, got 1 for 3"),
+        ({"negative_prompts": ["a"] * 4}, "one negative prompt per prompt, got 4 for 3"),
         ({"x_T": torch.zeros(3, 4, 8, 8)}, "x_T must have the shape"),
         ({"batch_size": 0}, "batch_size"),
         ({"guidance_scale": float("nan")}, "scale"),
@@ -129,6 +128,8 @@ def test_what_cannot_be_drawn_is_an_error(model, wrong, message):
 def test_one_string_is_not_a_list_of_prompts(model):
     with pytest.raises(TypeError, match="list of strings"):
         model.generate("a red seven")
+    with pytest.raises(TypeError, match="list of strings"):
+        model.generate(["a red seven"], negative_prompts="b")
 
 
 def test_a_prompt_that_is_too_long_is_cut_with_a_warning(model):
@@ -136,15 +137,24 @@ def test_a_prompt_that_is_too_long_is_cut_with_a_warning(model):
         model.generate(["one two three four five six seven eight nine"], steps=1)
 
 
-def test_parts_that_do_not_fit_are_refused(model):
-    for change, message in (
-        (VAEConfig.tiny(latent_channels=3), "channels"),
-        (VAEConfig.tiny(channels=(8,) * 5), "multiple"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            TextToImage(
-                VAE(change), model.conditioner, model.unet, model.schedule_config, "v", size=16, guidance_scale=3
-            )
+@pytest.mark.parametrize(
+    ("vae", "message"),
+    [
+        (VAEConfig.tiny(latent_channels=3), "4 channels, the latents have 3"),
+        (VAEConfig.tiny(channels=(8,) * 5), "size must be a multiple of 32, got 16"),
+    ],
+    ids=["channels", "size"],
+)
+def test_a_vae_that_does_not_fit_is_refused(model, vae, message):
+    with pytest.raises(ValueError, match=message):
+        TextToImage(VAE(vae), model.conditioner, model.unet, {"name": "cosine"}, "v", size=16, guidance_scale=3)
+
+
+def test_a_text_encoder_that_does_not_fit_is_refused(model):
+    wide = TextEncoder(TextEncoderConfig.tiny(model.conditioner.tokenizer.vocab_size, context_length=12, dim=32))
+    conditioner = Conditioner(model.conditioner.tokenizer, wide)
+    with pytest.raises(ValueError, match="context_dim=16, but the text encoder's dim is 32"):
+        TextToImage(model.vae, conditioner, model.unet, {"name": "cosine"}, "v", size=16, guidance_scale=3)
 
 
 def test_a_folder_of_another_kind_is_an_error(model, tmp_path):

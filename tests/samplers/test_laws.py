@@ -1,8 +1,8 @@
-"""Stochastic samplers against their own exact laws, on schedules that keep the variance and on others.
+"""Samplers compared with their exact distributions, on variance-preserving and other schedules.
 
-For Gaussian data the exact denoiser is linear in x_t, so a sampler's x is Gaussian too, and its mean and covariance obey a recursion. It is
-computed here from the definition of each method as its paper writes it, in signal and noise, not from the sampler's code. What is carried
-along is the pair of x_t and the x̂_0 of the step before, which multistep methods remember.
+For Gaussian data the exact denoiser is linear in x_t. A sampler's x is then Gaussian, and its mean and covariance obey a recursion. The
+recursion is computed here from the definition of each method in its paper, in signal and noise, not from the sampler's code. Its state is
+the pair of x_t and the x̂_0 of the previous step, which multistep methods use.
 """
 
 import itertools
@@ -46,7 +46,7 @@ def sigma_hat(schedule, t):
 
 
 def lam(schedule, t):
-    """λ = log(signal / noise): from -∞, where nothing of the data is left, to ∞ at clean data."""
+    """λ = log(signal / noise): -∞ where the signal is 0, ∞ at clean data."""
     signal, noise = scales(schedule, t)
     return math.log(signal / noise) if signal and noise else math.copysign(math.inf, signal - noise)
 
@@ -59,19 +59,19 @@ def x_0_of(schedule, t):
 
 
 def eps_of(schedule, t):
-    """ε̂ = E x + e: the regression of ε on x_t, with which it has the covariance noise_t."""
+    """ε̂ = E x + e: the regression of ε on x_t; their covariance is noise_t."""
     signal, noise = scales(schedule, t)
     gain = noise * torch.linalg.inv(signal**2 * COVARIANCE + noise**2 * ONE)
     return gain, -signal * gain @ MEAN
 
 
 def begin(schedule, t):
-    """The variance of an x_t that knows nothing of the data: as large as that of data of variance 1 where the schedule keeps it, else noise_t²."""
+    """The variance from which a sampler begins: 1 for variance-preserving schedules, otherwise noise_t²."""
     return 1.0 if isinstance(schedule, schedules.NoiseSchedule) else scales(schedule, t)[1] ** 2
 
 
 def law(times, steps, schedule, variance=None):
-    """Mean and covariance of x at the end, begun from N(0, variance): steps(i) tells A, P, b and Q of x_s = A x_t + P x̂_0' + b + N(0, Q)."""
+    """Mean and covariance of the last x, begun from N(0, variance). `steps` returns A, P, b, Q of x_s = A x_t + P x̂_0' + b + N(0, Q)."""
     variance = begin(schedule, times[0]) if variance is None else variance
     mean, covariance = torch.zeros(4, dtype=f64), torch.block_diag(variance * ONE, NONE)
     for i, (t, s) in enumerate(itertools.pairwise(times)):
@@ -97,7 +97,7 @@ def non_markovian(eta):
 
 
 def posterior_of(schedule, t, s):
-    """Bayes' rule: x_s has mean signal_s x_0 and variance noise_s², and x_t = r x_s + N(0, β) was seen. The weights of x_0 and x_t in the mean, and the variance."""
+    """Weights of x_0 and x_t in the mean of x_s, and its variance, by Bayes' rule: x_s ~ N(signal_s x_0, noise_s²), x_t = r x_s + N(0, β)."""
     (signal_t, noise_t), (signal_s, noise_s) = scales(schedule, t), scales(schedule, s)
     r = signal_t / signal_s
     beta = noise_t**2 - r**2 * noise_s**2
@@ -106,7 +106,7 @@ def posterior_of(schedule, t, s):
 
 
 def markovian(variance_of):
-    """Ho et al. 2020, algorithm 2 with eq. 7: the posterior's mean, whatever the noise."""
+    """Ho et al. 2020, algorithm 2 with eq. 7: the posterior's mean, with noise of a given variance."""
 
     def steps(i, t, s, times, schedule):
         on_x_0, on_x_t, _ = posterior_of(schedule, t, s)
@@ -118,19 +118,19 @@ def markovian(variance_of):
 
 
 def of_known_data(schedule, t, s):
-    """β̃: the variance of x_s given x_t, were x_0 known."""
+    """β̃: the variance of x_s given x_t and x_0."""
     return posterior_of(schedule, t, s)[2]
 
 
 def of_normal_data(schedule, t, s):
-    """The variance of x_s given x_t, were x_0 standard normal: Var[x_s] - Cov[x_s, x_t]² / Var[x_t]. It is β where the variance is kept."""
+    """The variance of x_s given x_t for standard normal x_0: Var[x_s] - Cov[x_s, x_t]² / Var[x_t]; β for variance-preserving schedules."""
     (signal_t, noise_t), (signal_s, noise_s) = scales(schedule, t), scales(schedule, s)
     together = signal_s * signal_t + signal_t / signal_s * noise_s**2
     return signal_s**2 + noise_s**2 - together**2 / (signal_t**2 + noise_t**2)
 
 
 def ancestral(i, t, s, times, schedule):
-    """In x̄ = x / signal: an Euler step from x̂_0 + σ̂_t ε̂ to σ_down, and noise up to σ̂_s."""
+    """In x̄ = x / signal: an Euler step from σ̂_t to σ_down, then noise up to σ̂_s."""
     signal_s, _ = scales(schedule, s)
     from_, to = sigma_hat(schedule, t), sigma_hat(schedule, s)
     up = to * math.sqrt(1 - (to / from_) ** 2)
@@ -142,7 +142,7 @@ def ancestral(i, t, s, times, schedule):
 def sde_2m(i, t, s, times, schedule):
     """Lu et al. 2022 (DPM-Solver++), appendix D, in λ, with the difference of the last two x̂_0 in place of a derivative.
 
-    Where a step of λ is infinite the difference has no weight: the step has order 1, which is DDPM's.
+    Where a step in λ is infinite, the difference has weight 0: the step has order 1, as in DDPM.
     """
     (_, noise_t), (signal_s, noise_s) = scales(schedule, t), scales(schedule, s)
     gain, shift = x_0_of(schedule, t)
@@ -162,7 +162,7 @@ def churned(second_order):
     """Karras et al. 2022, algorithm 2: noise up to σ' = (1 + γ) σ̂_t, then Euler's step to σ̂_s, or Heun's; all in x̄ = x / signal."""
 
     def slope(sigma):
-        """ε̂ = E x̄ + e, whatever the schedule."""
+        """ε̂ = E x̄ + e, for any schedule."""
         turn = sigma * torch.linalg.inv(COVARIANCE + sigma**2 * ONE)
         return turn, -turn @ MEAN
 
@@ -201,7 +201,7 @@ CASES = {
 
 
 def allowed(case, schedule, t):
-    """Churn is refused at a level without signal."""
+    """Whether the case may begin at t: churn needs signal > 0."""
     return "churned" not in case or scales(schedule, t)[0] > 0
 
 
@@ -212,7 +212,7 @@ def sample(sampler, schedule, times, generator, std, **options):
 
 
 def agrees(x, mean, covariance):
-    """Whether each entry of the sample's mean and covariance lies within five of its standard errors (Wishart's, for the covariance)."""
+    """Whether the sample's mean and covariance are within five standard errors (Wishart's for the covariance)."""
     n, variance = len(x), covariance.diagonal()
     error = ((variance[:, None] * variance + covariance**2) / n).sqrt()
     right_mean = ((x.mean(0) - mean).abs() < 5 * (variance / n).sqrt()).all()
@@ -267,9 +267,9 @@ def distance(mean, covariance):
     if case not in ("ddim", "euler") and allowed(case, schedule, 1000)
 ])  # fmt: skip
 def test_the_law_s_distance_from_the_data_falls_as_one_over_the_steps(case, schedule):
-    """On grids that are even in t, down to clean data, of a fine schedule; else the laws above would prove nothing about the data.
+    """The exact distributions above approach the data's, on levels evenly spaced in t down to clean data.
 
-    2M's distance falls faster: it extrapolates x̂_0. From below T, where churn must begin on flow, no law would near the data's.
+    The distance of 2M falls faster, because it extrapolates x̂_0. Runs that begin below T, as churn must on flow, do not approach the data.
     """
     steps = CASES[case][2]
     coarse, fine = (distance(*law(samplers.times(1000, count), steps, schedule)) for count in (100, 200))
@@ -281,7 +281,7 @@ def test_the_law_s_distance_from_the_data_falls_as_one_over_the_steps(case, sche
 @pytest.mark.parametrize("schedule", [LINEAR, FLOW, SHIFTED, EXPLODING, EMPTY])
 @pytest.mark.parametrize("grid", GRIDS)
 def test_four_names_are_one_law(grid, schedule):
-    """DDIM with η = 1, DDPM with β̃, Euler's ancestral steps, and the first-order SDE of DPM-Solver++."""
+    """DDIM with η = 1, DDPM with β̃, ancestral Euler and the first-order SDE of DPM-Solver++ have the same distribution."""
     mean, covariance = law(GRIDS[grid], markovian(of_known_data), schedule)
     for steps in (non_markovian(1), ancestral):
         for ours, theirs in zip(law(GRIDS[grid], steps, schedule), (mean, covariance), strict=True):

@@ -1,9 +1,9 @@
-"""How fast deterministic samplers converge to the solution of the probability-flow equation, on schedules that keep the variance and on others.
+"""The order of convergence of deterministic samplers to the solution of the probability-flow equation, on several schedules.
 
-The equation is dx̄ = ε̂ dσ̂ with x̄ = x_t / signal_t and σ̂ = noise_t / signal_t. Its solution is known in closed form for a Gaussian, and
-comes from a fine run of another method for a mixture; neither sees a schedule. Theory speaks of equal steps of the solver's own time, σ̂ or
-λ = -log σ̂, on an interval that ends before σ̂ = 0: there the orders must be those of theory. On whole trajectories the orders are lower,
-and the last tests show where they are lost.
+The equation is dx̄ = ε̂ dσ̂ with x̄ = x_t / signal_t and σ̂ = noise_t / signal_t. Its solution is known in closed form for a Gaussian. For a
+mixture it is computed with small steps of another method. Neither uses a schedule. Theory holds for equal steps of the solver's own time, σ̂
+or λ = -log σ̂, on an interval that ends before σ̂ = 0; there the measured orders must equal those of theory. On whole trajectories the
+orders are lower, and the last tests show why.
 """
 
 import math
@@ -26,7 +26,7 @@ MEANS = torch.tensor([[1.0, 0.5], [-0.8, 0.2]], dtype=f64)
 VARIANCES = torch.tensor([[0.4], [0.6]], dtype=f64)
 START = torch.tensor([[4.0, -1.9], [-0.6, 2.8], [0.3, 1.2]], dtype=f64)  # x̄ at the noisier end
 
-SOLVERS = {  # its sampler, its own time, its order
+SOLVERS = {  # sampler, time variable, order
     "ddim": (samplers.ddim, "sigma", 1),
     "euler": (samplers.euler, "sigma", 1),
     "dpm_solver_pp of order 1": (lambda *args: samplers.dpm_solver_pp(*args, order=1), "lambda", 1),
@@ -37,7 +37,7 @@ SOLVERS = {  # its sampler, its own time, its order
 
 
 def gaussian(x_bar, sigma):
-    """ε̂ of N(m, v), whose noisy law is N(m, v + σ̂²)."""
+    """ε̂ for data N(m, v), where x̄ ~ N(m, v + σ̂²)."""
     return sigma * (x_bar - MEAN) / (VARIANCE + sigma**2)
 
 
@@ -60,7 +60,7 @@ def denoiser(schedule, slope):
 
 @cache
 def fine(slope, sigma_s, steps=150):
-    """x̄ at σ̂_s by the classic fourth-order Runge-Kutta method, up or down from the noisier end: it shares nothing with the solvers."""
+    """x̄ at σ̂_s by the classic fourth-order Runge-Kutta method, from the noisier end; it shares no code with the solvers."""
     x_bar, step = START, (sigma_s - HIGH) / steps
     for i in range(steps):
         sigma = HIGH + i * step
@@ -73,7 +73,7 @@ def fine(slope, sigma_s, steps=150):
 
 
 def gaussian_solution(sigma):
-    """x̄ at σ̂: along each axis x̄ - m grows as the standard deviation of x̄ does."""
+    """x̄ at σ̂: along each axis x̄ - m is proportional to the standard deviation of x̄."""
     return MEAN + ((VARIANCE + sigma**2) / (VARIANCE + HIGH**2)).sqrt() * (START - MEAN)
 
 
@@ -82,7 +82,7 @@ def test_the_fine_run_is_the_solution_where_that_is_known():
 
 
 def grid(steps, variable, before):
-    """σ̂ at equal steps of σ̂ or of λ = -log σ̂, with `before` of them above the first."""
+    """σ̂ at equal steps of σ̂ or of λ = -log σ̂, with `before` extra steps above the first level."""
     i = torch.arange(-before, steps + 1, dtype=f64) / steps
     return (HIGH + i * (LOW - HIGH) if variable == "sigma" else HIGH * (LOW / HIGH) ** i).tolist()
 
@@ -102,7 +102,7 @@ def test_the_order_is_that_of_theory(name, schedule, slope):
     sampler, variable, order = SOLVERS[name]
     solution = gaussian_solution if slope is gaussian else partial(fine, slope)
     denoise, errors = denoiser(schedule, slope), []
-    first = 3 if name == "plms" else 0  # warmed up: what the denoiser answers on the exact way down to the first level
+    first = 3 if name == "plms" else 0  # PLMS gets a history: predictions on the exact solution above the first level
     for steps in (100, 200) if name == "plms" else (30, 60):
         sigmas = grid(steps, variable, before=first)
         levels = [schedule.level(sigma) for sigma in sigmas]
@@ -115,11 +115,11 @@ def test_the_order_is_that_of_theory(name, schedule, slope):
 
 
 def order_of(errors):
-    """The order that an error shows when the steps are doubled."""
+    """The order of convergence, from the errors with N and 2 N steps."""
     return math.log2(errors[0] / errors[1])
 
 
-# Whole trajectories: what takes the order away.
+# Whole trajectories: why the orders are lower.
 
 BY_NAME = {
     "ddim": samplers.ddim,
@@ -127,7 +127,7 @@ BY_NAME = {
     "heun": samplers.heun,
     "plms": samplers.plms,
 }
-X = torch.tensor([[1.3, -0.6], [-0.2, 0.9], [0.1, 0.4]], dtype=f64)  # x_t where a trajectory begins
+X = torch.tensor([[1.3, -0.6], [-0.2, 0.9], [0.1, 0.4]], dtype=f64)  # the first x_t of a trajectory
 
 
 def marginal(schedule, t):
@@ -137,13 +137,13 @@ def marginal(schedule, t):
 
 
 def exact(schedule, x_t, t, s):
-    """The solution for the Gaussian, also from a level without signal: x_s lies as many standard deviations from its mean as x_t."""
+    """The solution for the Gaussian, also from signal 0: x_s and x_t are equally many standard deviations from their means."""
     (_, _, mean_t, std_t), (_, _, mean_s, std_s) = marginal(schedule, t), marginal(schedule, s)
     return mean_s + std_s * (x_t - mean_t) / std_t
 
 
 def regression(schedule):
-    """The denoiser of the Gaussian: the regression of x_0 and of ε on x_t, which exists at T too."""
+    """The denoiser of the Gaussian, as the regression of x_0 and ε on x_t; it is defined at T too."""
 
     def predict(x_t, t):
         signal, noise, mean, std = marginal(schedule, t)
@@ -155,7 +155,7 @@ def regression(schedule):
 
 @cache
 def error_of(name, levels, schedule=LINEAR, x=X, above=()):
-    """How far a sampler ends from the solution for the Gaussian, begun from x at levels[0]; `above`: the levels of an exact history."""
+    """The error of a sampler that begins with x at levels[0], for the Gaussian; `above` holds the levels of an exact history."""
     denoise = regression(schedule)
     history = [(t, denoise(exact(schedule, x, levels[0], t), t)) for t in above]
     end = samplers.final(BY_NAME[name](denoise, x, levels, **({"history": history} if history else {})))
@@ -167,7 +167,7 @@ def even_in_t(high, low, steps):
 
 
 def even_in_sigma_to_zero(name, steps, schedule, warm=True):
-    """The error on levels that are even in σ̂, to the last one."""
+    """The error on levels that are evenly spaced in σ̂ down to 0."""
     above = range(3, 0, -1) if warm and name == "plms" else ()
     levels = *(schedule.level(HIGH * (1 - i / steps)) for i in range(steps)), 0
     return error_of(name, levels, schedule, above=tuple(schedule.level(HIGH * (1 + i / steps)) for i in above))
@@ -176,7 +176,7 @@ def even_in_sigma_to_zero(name, steps, schedule, warm=True):
 @pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("heun", 2), ("dpm_solver_pp", 2), ("plms", 2)])
 @pytest.mark.parametrize(("schedule", "high"), [(LINEAR, 1000.0), (FLOW, 900.0)])
 def test_steps_that_are_even_in_t_cost_plms_two_orders_and_the_others_none(name, order, schedule, high):
-    """2M weighs by the ratio of its steps, Heun remembers nothing; PLMS uses the weights of equal steps at unequal ones."""
+    """PLMS uses the weights of equal steps for unequal ones. 2M accounts for the ratio of its steps, and Heun has no history."""
     errors = [error_of(name, even_in_t(high, 100.0, steps), schedule) for steps in (64, 128)]
     assert abs(order_of(errors) - order) < 0.15
 
@@ -188,7 +188,7 @@ def test_down_to_clean_data_on_levels_even_in_t_the_order_is_one(name, least, mo
 
 
 def test_because_the_last_step_alone_errs_that_much():
-    """Near clean data σ̂ is as √t, so the last of N steps is of size 1/√N, and the error of Euler's, its square, is of size 1/N."""
+    """Near clean data σ̂ ~ √t, so the last of N steps has size 1/√N, and the error of an Euler step is its square, 1/N."""
     for steps in (128, 256):
         levels = even_in_t(700.0, 0, steps)
         there = exact(LINEAR, X, 700, levels[-2])
@@ -199,21 +199,21 @@ def test_because_the_last_step_alone_errs_that_much():
 @pytest.mark.parametrize("schedule", [LINEAR, FLOW])
 @pytest.mark.parametrize(("name", "order"), [("heun", 2), ("plms", 4)])
 def test_steps_even_in_sigma_reach_clean_data_without_a_loss(name, order, schedule):
-    """PLMS is given a history here: see the next test."""
+    """PLMS has a history here; the next test shows why it is needed."""
     assert abs(order_of([even_in_sigma_to_zero(name, steps, schedule) for steps in (64, 128)]) - order) < 0.15
 
 
 def test_and_without_a_history_the_warm_up_costs_plms_two_orders():
-    """The first step is Euler's, of order 1. It alone leaves an error of size 1/N², small but in the end larger than 1/N⁴."""
+    """The first step is Euler's, of order 1. It leaves an error of size 1/N², which for large N is larger than 1/N⁴."""
     assert abs(order_of([even_in_sigma_to_zero("plms", steps, FLOW, warm=False) for steps in (128, 256)]) - 2) < 0.15
 
 
 @pytest.mark.parametrize("name", ["heun", "dpm_solver_pp", "plms"])
 def test_from_T_to_clean_data_on_flow_the_error_is_log_N_over_N_squared(name):
-    """Errors are (a + b log N) / N²: N² times the error grows by the same amount, b log 2, at each doubling.
+    """The error is (a + b log N) / N²: N² times the error grows by the same amount, b log 2, at each doubling of N.
 
-    The k-th level from T has signal k/N, so that σ̂ falls by the factor (k + 1)/k however large N is. The steps of σ̂ and of λ are not small
-    there: the k-th errs by about 1 / (k N²), and the sum of 1/k is log N. An error of log N / N² alone would show the order
+    The k-th level from T has signal k/N, so σ̂ falls by the factor (k + 1)/k for every N. The steps in σ̂ and in λ are not small there: the
+    error of the k-th step is about 1 / (k N²), and the sum of 1/k is log N. An error of log N / N² alone would give the order
     2 - log₂(log 256 / log 128) = 1.81.
     """
     steps = (64, 128, 256)
@@ -230,7 +230,7 @@ def test_and_there_ddim_has_order_one():
 
 @pytest.mark.parametrize(("name", "low"), [("heun", 0), ("plms", 0), ("dpm_solver_pp", 100.0)])
 def test_the_logarithm_comes_from_T_and_begun_below_the_order_is_two(name, low):
-    """2M must end above clean data too: λ is infinite at both ends, and σ̂ at T alone."""
+    """2M must also end above clean data, because λ is infinite at both ends; σ̂ is infinite at T only."""
     errors = [error_of(name, even_in_t(900.0, low, steps), FLOW) for steps in (64, 128)]
     assert abs(order_of(errors) - 2) < 0.05
     with_one_end_more = [(1000.0, low), (900.0, 0)] if name == "dpm_solver_pp" else [(1000.0, low)]
@@ -239,7 +239,7 @@ def test_the_logarithm_comes_from_T_and_begun_below_the_order_is_two(name, low):
 
 
 def test_a_first_step_from_nearly_infinite_noise_ruins_heun_and_no_other():
-    """The cosine schedule ends at σ̂ ≈ 20,000: Heun's mean of two slopes is then taken over nearly all of the axis."""
+    """The cosine schedule ends at σ̂ ≈ 20,000, so the first step of Heun averages two slopes over a very long interval."""
     cosine = schedules.cosine()
     last = int((cosine.karras_sigmas <= 80).sum()) - 1
     from_the_end, from_80 = (

@@ -1,8 +1,8 @@
-"""Every schedule is a variance-preserving one seen through a change of scale, and all samplers commute with it.
+"""Every schedule is a rescaled variance-preserving schedule, and every sampler gives the same result in both scales.
 
-x_t = signal_t x_0 + noise_t ε divided by c_t = √(signal_t² + noise_t²) has scales whose squares sum to 1: it is x_t of the schedule with
-ᾱ_t = signal_t² / (signal_t² + noise_t²). Both have the same σ̂ at the same integer level. Between two integers they have not, for each
-family interpolates in its own way: the levels visited here are integers, and churn, which chooses its levels by σ̂, is compared at equal σ̂.
+x_t = signal_t x_0 + noise_t ε, divided by c_t = √(signal_t² + noise_t²), has scales whose squares sum to 1: it is x_t of the schedule with
+ᾱ_t = signal_t² / (signal_t² + noise_t²). Both schedules have the same σ̂ at each integer level, but not between integers, where they
+interpolate differently. So the levels here are integers, and churn, which chooses its levels by σ̂, is compared at equal σ̂.
 """
 
 from functools import partial
@@ -41,13 +41,13 @@ def variance_preserving(schedule):
 
 
 def scale(schedule, t):
-    """c_t."""
+    """The factor c_t between the two scales."""
     signal, noise = schedule.at(t, like=torch.zeros(1, dtype=f64))
     return (signal**2 + noise**2).sqrt()
 
 
 def a_denoiser(schedule):
-    """No exact one of any data: the theorem does not ask for that."""
+    """A denoiser that is exact for no data: the theorem holds for every denoiser."""
 
     def network(x_t, t):
         return torch.sin(1.3 * x_t / scale(schedule, t[0].item()) + t[:, None] / 20) + 0.1 * x_t
@@ -56,7 +56,7 @@ def a_denoiser(schedule):
 
 
 def through_scale(denoise, schedule):
-    """The denoiser D(c_t x_t, t) of the variance-preserving schedule, at the level of D's schedule that has the same σ̂."""
+    """The variance-preserving denoiser D(c_t x_t, t), for D = `denoise` at the level with the same σ̂."""
 
     def predict(x_t, t):
         if t != round(t):
@@ -94,7 +94,7 @@ def test_the_exact_denoiser_of_the_same_data_is_the_other_seen_through_the_scale
 @pytest.mark.parametrize("case", CASES)
 def test_a_sampler_takes_the_same_path_in_both_scales(case, schedule):
     sampler, options = CASES[case]
-    refused_at_T = {"churn", "warmup"} & set(options)  # where the signal is 0
+    refused_at_T = {"churn", "warmup"} & set(options)  # the signal is 0 at T
     times = TIMES[1:] if refused_at_T else TIMES
     denoise, preserving = a_denoiser(schedule), variance_preserving(schedule)
     x = torch.randn(4, 2, dtype=f64, generator=torch.Generator().manual_seed(1))
@@ -119,7 +119,7 @@ def test_and_so_does_ddim_s_inversion(schedule, end):
 
 
 def test_where_a_sampler_begins_below_T_is_a_convention_and_does_not_commute():
-    """A flow begins with noise_t ε. Its variance-preserving image begins with ε: of variance 1, as if ε stood for the data too."""
+    """Flow matching begins with noise_t ε. The rescaled, variance-preserving schedule begins with ε, which has variance 1."""
     flow = OTHERS["flow"]
     preserving = variance_preserving(flow)
     assert flow.prior_std(100) / scale(flow, 100).item() == preserving.prior_std(100) == 1

@@ -163,7 +163,7 @@ def test_an_unknown_id_is_an_error(unknown):
 
 
 def test_more_tokens_than_fit_are_an_error():
-    with pytest.raises(ValueError, match="at most 8 tokens fit, got 9"):
+    with pytest.raises(ValueError, match="at most 8 tokens, got 9"):
         encoder()(torch.zeros(1, 9, dtype=torch.int64))
 
 

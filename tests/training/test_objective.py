@@ -8,12 +8,12 @@ from torch.testing import assert_close
 
 from minidiff import samplers
 from minidiff.diffusion import oracles, prediction, schedules
-from minidiff.training import TrainConfig, diffusion_loss, initialised, logit_normal, train
+from minidiff.training import Batches, TrainConfig, diffusion_loss, initialised, logit_normal, train
 
 SCHEDULE = schedules.cosine(20)
 
 
-def seen_levels(generator, draws=4000, **options):
+def seen_timesteps(generator, draws=4000, **options):
     seen = []
 
     def model(x_t, t):
@@ -24,23 +24,23 @@ def seen_levels(generator, draws=4000, **options):
     return torch.cat(seen)
 
 
-def test_levels_are_uniform_from_1_to_T(generator):
-    counts = torch.bincount(seen_levels(generator), minlength=21)
+def test_timesteps_are_uniform_from_1_to_T(generator):
+    counts = torch.bincount(seen_timesteps(generator), minlength=21)
     assert len(counts) == 21
     assert counts[0] == 0
     expected = 4000 / 20
     assert ((counts[1:] - expected) ** 2 / expected).sum() < 19 + 5 * (2 * 19) ** 0.5  # χ² with 19 degrees of freedom
 
 
-def test_levels_are_drawn_as_was_asked(generator):
-    counts = torch.bincount(seen_levels(generator, levels=partial(logit_normal, mean=1.0)), minlength=21)
-    share = norm.cdf(1)  # of levels above T / 2: what a standard normal has above -1
+def test_timesteps_are_drawn_as_was_asked(generator):
+    counts = torch.bincount(seen_timesteps(generator, timesteps=partial(logit_normal, mean=1.0)), minlength=21)
+    share = norm.cdf(1)  # of timesteps above T / 2: the mass of a standard normal above -1
     assert abs(counts[11:].sum() / 4000 - share) < 5 * (share * (1 - share) / 4000) ** 0.5
 
 
 @pytest.mark.parametrize("schedule", [SCHEDULE, schedules.flow(20), schedules.variance_exploding(20)], ids=repr)
 @pytest.mark.parametrize("prediction_type", prediction.FROM)
-def test_a_model_that_knows_the_picture_has_no_loss(prediction_type, schedule, generator):
+def test_a_model_that_knows_the_image_has_no_loss(prediction_type, schedule, generator):
     point = torch.tensor([[0.3, -0.7]], dtype=torch.float64)
     exact = oracles.dataset(schedule, point)
 
@@ -53,19 +53,19 @@ def test_a_model_that_knows_the_picture_has_no_loss(prediction_type, schedule, g
 
 
 class Lines(nn.Module):
-    """A slope and an intercept for each level: the exact denoiser of a Gaussian in one dimension is of this kind."""
+    """A slope and an intercept for each timestep. The exact denoiser of a Gaussian in one dimension has this form."""
 
     def __init__(self, T):
         super().__init__()
-        self.levels = nn.Embedding(T + 1, 2)
+        self.lines = nn.Embedding(T + 1, 2)
 
     def forward(self, x_t, t):
-        slope, intercept = self.levels(t).split(1, dim=1)
+        slope, intercept = self.lines(t).split(1, dim=1)
         return slope * x_t + intercept
 
 
 def test_training_on_a_flow_finds_the_best_velocity_of_a_gaussian_and_draws_from_it(tmp_path, generator):
-    """Of all functions of x_t the best is E[ε - x_0|x_t], a line whose slope is Cov(u, x_t) / Var(x_t)."""
+    """The best function of x_t is E[ε - x_0|x_t]: a line with the slope Cov(u, x_t) / Var(x_t)."""
     schedule, mean, variance = schedules.flow(8, shift=3), 0.7, 0.25
     x_0 = torch.randn(20_000, 1, generator=generator)
     x_0 = mean + variance**0.5 * (x_0 - x_0.mean()) / x_0.std()
@@ -83,11 +83,12 @@ def test_training_on_a_flow_finds_the_best_velocity_of_a_gaussian_and_draws_from
     def loss(model, batch, generator):
         return diffusion_loss(model, schedule, batch, generator, prediction_type="u")
 
-    network = train(initialised(lambda: Lines(8), seed=0), loss, x_0, config, tmp_path, device="cpu")
+    batches = Batches(x_0, batch_size=config.batch_size, seed=config.seed)
+    network = train(initialised(lambda: Lines(8), seed=0), loss, batches, config, tmp_path, device="cpu")
     signal, noise = schedule.signal[1:], schedule.noise[1:]
     slope = (noise - signal * variance) / (signal**2 * variance + noise**2)
     best = torch.stack([slope, -mean - slope * signal * mean], dim=1)
-    assert_close(network.levels.weight[1:].double(), best, rtol=0, atol=0.03)
+    assert_close(network.lines.weight[1:].double(), best, rtol=0, atol=0.03)
 
     x_T = torch.randn(20_000, 1, generator=generator)
     denoise = prediction.as_denoiser(network, schedule, "u")
@@ -97,26 +98,13 @@ def test_training_on_a_flow_finds_the_best_velocity_of_a_gaussian_and_draws_from
     assert (made - best_made).abs().mean() < 0.015
 
 
-def test_a_model_that_says_nothing_pays_for_the_noise(generator):
+def test_a_model_that_predicts_zero_has_the_loss_of_the_noise(generator):
     loss = diffusion_loss(
         lambda x_t, t: torch.zeros_like(x_t), SCHEDULE, torch.zeros(50_000, 1, dtype=torch.float64), generator
     )
     assert abs(loss.item() - 1) < 5 * (2 / 50_000) ** 0.5
 
 
-def test_min_snr_weights_are_used(generator):
-    x_0 = torch.zeros(64, 1)
-    plain, weighted = (
-        diffusion_loss(
-            lambda x_t, t: torch.zeros_like(x_t), SCHEDULE, x_0, torch.Generator().manual_seed(1), gamma=gamma
-        )
-        for gamma in (None, 0.5)
-    )
-    assert weighted < plain
-
-
-def test_unknown_choices_are_errors(generator):
+def test_an_unknown_prediction_type_is_an_error(generator):
     with pytest.raises(ValueError, match="unknown prediction type"):
         diffusion_loss(lambda x_t, t: x_t, SCHEDULE, torch.zeros(2, 1), generator, prediction_type="noise")
-    with pytest.raises(ValueError, match="unknown kind"):
-        diffusion_loss(lambda x_t, t: x_t, SCHEDULE, torch.zeros(2, 1), generator, kind="l3")

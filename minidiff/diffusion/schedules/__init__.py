@@ -1,4 +1,4 @@
-"""Noise schedules: how much of the data and how much noise is in x_t at each level t. t = 0 is clean data, t = T the noisiest level."""
+"""Noise schedules: how much of the data and how much noise is in x_t. t = 0 is clean data, t = T the highest noise level."""
 
 from numbers import Real
 
@@ -17,7 +17,7 @@ SCHEDULES = {make.__name__: make for make in (linear, scaled_linear, cosine, sig
 
 
 def by_name(name: str, **parameters: Real) -> Schedule:
-    """The schedule called `name`, as configuration files name it. Raises ValueError for an unknown name."""
+    """The schedule of a configuration file: its name and parameters. Raises ValueError for an unknown name."""
     if name not in SCHEDULES:
         raise ValueError(f"unknown schedule {name!r}: choose one of {', '.join(SCHEDULES)}")
     return SCHEDULES[name](**parameters)
