@@ -15,7 +15,7 @@ def main() -> None:
     """Run the command line. An error that the user can mend is one line without a traceback."""
     try:
         app(standalone_mode=True)
-    except (ValueError, TypeError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
         sys.exit(f"minidiff: {error}")
     except KeyboardInterrupt:
         sys.exit("\nminidiff: stopped; --resume continues a training run from its last checkpoint")

@@ -19,7 +19,8 @@ def evaluate(model: str | Path, count: int | None = None, *, device: str = "auto
     pipeline = load(model, device)
     subject = storage.read_config(storage.find_model(model)).get("subject", pipeline.KIND)
     if subject not in JUDGES:
-        raise ValueError(f"{model} draws {subject}; there are judges for: {', '.join(JUDGES)}")
+        known = ", ".join(judged for judged in JUDGES if judged != PixelDiffusion.KIND)
+        raise ValueError(f"{model} draws {subject}, but there are judges only for {known}")
     return JUDGES[subject](pipeline, count, settings)
 
 

@@ -3,6 +3,7 @@
 import math
 import tempfile
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -114,10 +115,10 @@ def distorted(
     images: Float[Tensor, "b 1 h w"],
     generator: torch.Generator,
     *,
-    max_angle: float = MAX_ANGLE,
-    max_zoom: float = MAX_ZOOM,
-    max_shift: float = MAX_SHIFT,
-    bend: float = BEND,
+    max_angle: Real = MAX_ANGLE,
+    max_zoom: Real = MAX_ZOOM,
+    max_shift: Real = MAX_SHIFT,
+    bend: Real = BEND,
 ) -> Float[Tensor, "b 1 h w"]:
     """Each image rotated, zoomed, shifted and bent a little at random, never mirrored."""
     angle, zoom, right, down = torch.rand(4, len(images), generator=generator) * 2 - 1

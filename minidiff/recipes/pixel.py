@@ -12,7 +12,8 @@ from minidiff.data import pictures
 from minidiff.nets import UNet, UNetConfig
 from minidiff.pipelines import PixelDiffusion
 from minidiff.samplers import final
-from minidiff.training import Batches, TrainConfig, checkpoint, diffusion_loss, initialised, train
+from minidiff.training import Batches, TrainConfig, diffusion_loss, initialised, train
+from minidiff.training.run import has_run
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class PixelRecipe:
             samples = final(assembled(averaged).sample(18, steps=25))
             pictures.save_png(pictures.grid(samples, columns=9, scale=2), folder / f"samples-{step:06d}.png")
 
-        if not checkpoint.exists(folder):
+        if not has_run(folder):
             (folder / "younger.safetensors").unlink(missing_ok=True)
             description = model.description() | {"guidance_scale": self.guidance_scale}
             storage.write_json(folder / storage.CONFIG, description | {"training": config.to_dict()})

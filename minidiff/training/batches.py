@@ -27,12 +27,18 @@ class Batches(Data):
     """
 
     def __init__(
-        self, *tensors: Tensor, batch_size: int, seed: int = 0, device: torch.device | str | None = None
+        self,
+        first: Tensor,
+        *others: Tensor,
+        batch_size: int,
+        seed: int = 0,
+        device: torch.device | str | None = None,
     ) -> None:
-        self.tensors, self.batch_size, self.device = tensors, batch_size, device
-        self.size = len(tensors[0])
-        if any(len(tensor) != self.size for tensor in tensors):
-            raise ValueError(f"expected tensors of one length, got {', '.join(str(len(tensor)) for tensor in tensors)}")
+        self.tensors, self.batch_size, self.device = (first, *others), batch_size, device
+        self.size = len(first)
+        if any(len(tensor) != self.size for tensor in others):
+            lengths = ", ".join(str(len(tensor)) for tensor in self.tensors)
+            raise ValueError(f"expected tensors of one length, got {lengths}")
         if not 1 <= batch_size <= self.size:
             raise ValueError(f"a batch of {batch_size} cannot be drawn from {self.size} items: choose 1 to {self.size}")
         self.generator = torch.Generator().manual_seed(seed)

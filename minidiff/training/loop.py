@@ -4,26 +4,22 @@ A run that was stopped continues bit for bit as if it had not been (on the same 
 """
 
 import io
-import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from numbers import Real
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from minidiff import devices, storage
-from minidiff.training import checkpoint
 from minidiff.training.batches import Data
-from minidiff.training.config import TrainConfig, learning_rate
-from minidiff.training.ema import average
+from minidiff.training.config import TrainConfig
+from minidiff.training.run import Loss, Run, has_run
 
-Loss = Callable[..., Tensor]
 Preview = Callable[[nn.Module, int], None]
 
 
@@ -32,42 +28,6 @@ def initialised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
-
-
-class Run:
-    """Everything that the next training step depends on: model, averaged model, optimiser, data, generator, and the losses so far."""
-
-    def __init__(self, model: nn.Module, data: Data, config: TrainConfig, device: torch.device) -> None:
-        self.config, self.data, self.device = config, data, device
-        self.model = model.to(device)
-        self.ema = average(self.model, config.ema_decay)
-        groups = parameter_groups(model, config.shares)
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
-        self.generator = torch.Generator().manual_seed(config.seed)
-        self.losses: list[float] = []
-
-    @property
-    def step(self) -> int:
-        """The number of steps done."""
-        return len(self.losses)
-
-    def advance(self, loss: Loss, autocast: AbstractContextManager) -> None:
-        """Do one step. Raises FloatingPointError, with nothing changed, if the loss or the gradient is not finite."""
-        step = self.step + 1
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["share"] * learning_rate(self.config, step)
-        with autocast:
-            value = loss(self.model, next(self.data), self.generator)
-        self.optimizer.zero_grad()
-        value.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        if not (math.isfinite(value.item()) and math.isfinite(norm.item())):
-            raise FloatingPointError(f"step {step}: the loss is {value.item()} and the gradient's norm {norm.item()}")
-        self.optimizer.step()
-        self.ema.update_parameters(self.model)
-        self.losses.append(value.item())
 
 
 def train(
@@ -90,7 +50,7 @@ def train(
     has other settings; FloatingPointError, with the step, if the loss is not finite: the last checkpoint is kept.
     """
     folder, where = Path(folder), devices.resolve(device)
-    resumed = checkpoint.exists(folder)
+    resumed = has_run(folder)
     if resumed and not resume:
         raise ValueError(f"there is a run in {folder} already: resume it, or choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +61,7 @@ def train(
         torch.manual_seed(config.seed)
         run = Run(model, data, config, where)
         if resumed:
-            checkpoint.load(run, folder)
+            run.load(folder)
         run.model.train()
         size = config.batch_size
         with tqdm(total=config.steps * size, initial=run.step * size, unit=" images", unit_scale=True) as bar:
@@ -109,7 +69,7 @@ def train(
                 try:
                     run.advance(loss, torch.autocast(where.type, dtype, enabled=dtype != torch.float32))
                 except FloatingPointError as error:
-                    saved = checkpoint.exists(folder)
+                    saved = has_run(folder)
                     kept = f"the last good checkpoint stays in {folder}" if saved else "there is no checkpoint yet"
                     raise FloatingPointError(f"{error}; {kept}. Try a smaller learning rate.") from None
                 recent = run.losses[-50:]
@@ -117,27 +77,12 @@ def train(
                 bar.set_postfix_str(f"step {run.step}, loss {sum(recent) / len(recent):.4f}", refresh=False)
                 last = run.step == config.steps
                 if last or run.step % config.checkpoint_every == 0:
-                    checkpoint.save(run, folder)
+                    run.save(folder)
                 if last or run.step % config.preview_every == 0:
                     storage.write(folder / "loss.png", loss_curve(run.losses))
                     if preview is not None:
                         preview(run.ema.module.eval(), run.step)
     return run.ema.module.eval()
-
-
-def parameter_groups(model: nn.Module, shares: Mapping[str, Real]) -> list[dict]:
-    """The parameters as an optimiser's groups: one group for each part in `shares`, with its share, and one for the rest.
-
-    A part is a direct child of the model. Raises ValueError if the model has no child of that name.
-    """
-    children = dict(model.named_children())
-    unknown = sorted(shares.keys() - children.keys())
-    if unknown:
-        raise ValueError(f"shares names {', '.join(unknown)}; the parts of this model are {', '.join(children)}")
-    slowed = [{"params": list(children[part].parameters()), "share": share} for part, share in shares.items()]
-    elsewhere = {id(weight) for group in slowed for weight in group["params"]}
-    rest = [weight for weight in model.parameters() if id(weight) not in elsewhere]
-    return [{"params": rest, "share": 1.0}, *slowed]
 
 
 def loss_curve(losses: Sequence[float]) -> bytes:

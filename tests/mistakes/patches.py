@@ -208,7 +208,7 @@ MISTAKES = [
     Patch("8: t / T rounded down", "minidiff/training/timesteps.py", "fraction).ceil()", "fraction).floor()", LOGIT_NORMAL),
     Patch("the spread of timesteps as a variance", "minidiff/training/timesteps.py", "mean + std *", "mean + std**0.5 *", LOGIT_NORMAL),
     Patch("a recipe's timesteps forgotten", "minidiff/recipes/text_to_image.py", "            timesteps=recipe.timesteps,\n", "", RECIPE_TIMESTEPS),
-    Patch("a part's share of the rate forgotten", "minidiff/training/loop.py", 'group["share"] * learning_rate(self.config, step)', "learning_rate(self.config, step)", SHARE),
+    Patch("a part's share of the rate forgotten", "minidiff/training/run.py", 'group["share"] * learning_rate(self.config, step)', "learning_rate(self.config, step)", SHARE),
     Patch("22: eval() forgotten", "minidiff/training/loop.py", "return run.ema.module.eval()", "return run.ema.module.train()", WATCH),
     Patch("15: s ε_c + (s - 1) ε_∅", GUIDANCE, "eps_null + s * (eps_cond - eps_null))", "s * eps_cond + (s - 1) * eps_null)", FREE),
     Patch("15: the halves swapped", GUIDANCE, "Condition.cat(null_condition, condition)\n", "Condition.cat(condition, null_condition)\n", FREE),
