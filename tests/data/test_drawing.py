@@ -76,6 +76,7 @@ def test_a_digit_wider_than_the_picture_is_narrowed_not_cut():
     assert (ink[28:] < 0.01).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "first", "last"), [("large", 0, 4), ("medium", 3, 9), ("small", 6, 12)])
 def test_every_place_near_the_middle_is_as_likely_as_any_other(size, first, last, generator):
     """A position is at most 3 pixels from the centred one. A large digit has only 4 pixels of free space."""

@@ -22,6 +22,7 @@ from minidiff.diffusion import prediction, schedules
 diffusers = pytest.importorskip("diffusers")
 
 SCHEDULE = schedules.scaled_linear()
+EVERY_STEP = pytest.param(1000, marks=pytest.mark.slow, id="1000")
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x_0": "sample"}
 
 
@@ -93,7 +94,7 @@ def noise():
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
-@pytest.mark.parametrize("steps", [1000, 50, 7])
+@pytest.mark.parametrize("steps", [EVERY_STEP, 50, 7])
 @pytest.mark.parametrize(("variance", "named"), [("posterior", "fixed_small"), ("beta", "fixed_large")])
 def test_ddpm(variance, named, steps, prediction_type):
     denoise = prediction.as_denoiser(fake_model, SCHEDULE, prediction_type, time_offset=-1)
@@ -107,7 +108,7 @@ def test_ddpm(variance, named, steps, prediction_type):
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
-@pytest.mark.parametrize("steps", [1000, 50, 8])
+@pytest.mark.parametrize("steps", [EVERY_STEP, 50, 8])
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
 def test_ddim(eta, steps, prediction_type):
     denoise = prediction.as_denoiser(fake_model, SCHEDULE, prediction_type, time_offset=-1)

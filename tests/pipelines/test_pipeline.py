@@ -59,6 +59,7 @@ def test_an_image_is_the_decoded_end_of_a_sampler_that_starts_from_noise(model, 
     assert_close(made, model.decode(samplers.final(own)))
 
 
+@pytest.mark.slow
 def test_without_settings_a_model_draws_in_its_own_way(small_pixel_model, small_model):
     many = PixelDiffusion(small_pixel_model.unet, {"name": "cosine", "T": 200}, "v", size=16)
     for model, request, steps, sampler, scale in ((many, 1, 100, "ddpm", 1), (small_model, ["seven"], 25, "ddim", 3)):

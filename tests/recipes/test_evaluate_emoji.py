@@ -32,6 +32,7 @@ def test_the_captions_asked_for_are_all_different_and_depend_on_the_seed():
         seen_captions(2000)
 
 
+@pytest.mark.slow
 def test_a_report_compares_drawn_images_with_real_ones(perfect):
     """The model recalls every caption. It composes no pair of colour and object that is held out."""
     images, captions = emoji.load()

@@ -23,6 +23,7 @@ SMALL = PixelRecipe(
 DATA = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
+@pytest.mark.slow
 def test_training_writes_a_model_its_younger_network_and_samples(tmp_path):
     model = SMALL.train(DATA, tmp_path, device="cpu")
     names = {path.name for path in tmp_path.iterdir()}
@@ -36,6 +37,7 @@ def test_training_writes_a_model_its_younger_network_and_samples(tmp_path):
     assert TrainConfig(**recorded["training"]) == SMALL.training
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path):
     """The run stops at the younger step, because a folder is in the way of a file that it writes."""
     whole = SMALL.train(DATA, tmp_path / "whole", device="cpu")
@@ -52,6 +54,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path):
         assert_close(dict(part.state_dict()), dict(whole.parts()[name].state_dict()), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_before_the_younger_step_has_no_guidance(tmp_path):
     """A younger network of an earlier run in the same folder is removed."""
     (tmp_path / "younger.safetensors").touch()

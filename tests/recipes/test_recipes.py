@@ -81,6 +81,7 @@ def test_an_unknown_recipe_names_those_that_there_are(tmp_path):
         train_recipe("cats", tmp_path, {})
 
 
+@pytest.mark.slow
 def test_digits_are_trained_without_the_held_out_triples():
     data = digits_with_captions(1)
     assert len(data) == 4500
@@ -92,6 +93,7 @@ def test_digits_are_trained_without_the_held_out_triples():
     assert set(same) == {data.captions[0][0]}
 
 
+@pytest.mark.slow
 def test_near_duplicate_emoji_share_a_concept_and_held_out_pairs_are_never_shown():
     data = emoji_with_names(copies=2)
     concepts = zip(data.captions, data.concepts.tolist(), strict=True)

@@ -82,6 +82,7 @@ def test_a_run_stopped_in_any_stage_goes_on_as_if_it_had_not(stage, whole, data,
     assert resumed.vae.config.latent_scale == model.vae.config.latent_scale
 
 
+@pytest.mark.slow
 def test_the_latent_scale_gives_latents_unit_variance(data, tmp_path):
     vae = train_vae(SMALL, data, tmp_path, device="cpu")
     generator = torch.Generator().manual_seed(0)
@@ -94,6 +95,7 @@ def test_the_latent_scale_gives_latents_unit_variance(data, tmp_path):
             assert_close((mean, log_variance), vae.encode(data.images.float()), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_recipe_says_which_timesteps_are_trained(data, tmp_path):
     drawn = []
 
@@ -105,6 +107,7 @@ def test_a_recipe_says_which_timesteps_are_trained(data, tmp_path):
     assert drawn == [SHORT.batch_size] * SHORT.steps
 
 
+@pytest.mark.slow
 def test_a_recipe_says_with_which_posterior_std_the_autoencoder_begins(data, tmp_path):
     recipe = replace(SMALL, initial_posterior_std=0.3, vae_training=replace(SHORT, learning_rate=1e-9))
     vae = train_vae(recipe, data, tmp_path, device="cpu")
@@ -120,6 +123,7 @@ def test_each_caption_of_an_image_is_as_likely_as_the_others(generator):
     assert ((counts - 10_000).abs() < 5 * (30_000 * 2 / 9) ** 0.5).all()
 
 
+@pytest.mark.slow
 def test_snapshots_are_the_model_as_it_was_then(data, tmp_path):
     recipe = replace(SMALL, snapshots=2, unet_training=replace(SHORT, steps=4))
     recipe.train(data, tmp_path, device="cpu")
@@ -130,6 +134,7 @@ def test_snapshots_are_the_model_as_it_was_then(data, tmp_path):
     assert_close(drawn[1], drawn[2], atol=2e-2, rtol=0)
 
 
+@pytest.mark.slow
 def test_without_preview_prompts_no_samples_are_drawn(data, tmp_path):
     replace(SMALL, preview_prompts=()).train(data, tmp_path, device="cpu")
     assert not list(tmp_path.rglob("samples-*"))
