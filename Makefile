@@ -23,9 +23,9 @@ demo-train: $(VENV)/.installed
 test: lint
 	TQDM_DISABLE=1 OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory -j2 test-package test-notebooks
 
-# the tests that train nothing and start no other program, on all cores
+# for every commit: the fast tests on all cores, without the comparisons with other implementations
 test-fast: $(VENV)/.installed-dev
-	TQDM_DISABLE=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "not slow" --numprocesses auto --quiet
+	TQDM_DISABLE=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "not slow" --ignore tests/parity --numprocesses auto --dist worksteal --quiet
 
 test-package:
 	$(BIN)/python -m pytest
