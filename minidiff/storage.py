@@ -138,6 +138,7 @@ _RENAMED = (
     (r"(^|\.)transformer\.block\.", r"\1transformer.blocks.0."),
     (r"(^|\.)feed_forward\.geglu\.linear\.", r"\1feed_forward.linear."),
     (r"(^|\.)middle\.1\.(query|key|value|out)\.", r"\1middle.1.attention.\2."),
+    (r"(^|\.)image_encoder\.levels\.", r"\1image_encoder.stages."),
     (r"^order\.", "data."),
 )
 _REMOVED = {"block": "resnet", "attention_kind": "full"}  # U-Net options of 0.1.0, and the value that is built today

@@ -1,6 +1,7 @@
 """Files: whole or not written at all, bundled files in a checkout and in a wheel, models on disk, and files of version 0.1.0."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from minidiff import storage
 from minidiff.nets import VAE, UNet, UNetConfig, VAEConfig
-from minidiff.text import TextEncoder, TextEncoderConfig
+from minidiff.text import CLIP, ImageEncoder, TextEncoder, TextEncoderConfig
 
 SIZES = UNetConfig.tiny(channels=(8, 16), attention=(True, True), heads=2, norm_groups=4, context_dim=6)
 NETWORKS = {
@@ -32,13 +33,16 @@ def test_tensors_metadata_and_json_are_read_as_they_were_written(tmp_path):
     assert "Zürich" in (tmp_path / "config.json").read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def small_disk():
-    """A function that lets this process write at most so many bytes into one file, as a disk that is nearly full does."""
+@contextmanager
+def nearly_full_disk(size: int):
+    """Within this block a write of more than `size` bytes into one file fails. Outside it pytest itself must be able to write."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 WRITES = {
@@ -49,14 +53,13 @@ WRITES = {
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
-def test_an_interrupted_write_leaves_the_old_file_and_no_partial_one(write, small_disk, tmp_path):
+def test_an_interrupted_write_leaves_the_old_file_and_no_partial_one(write, tmp_path):
     write(tmp_path / "file", 3)
     old = (tmp_path / "file").read_bytes()
-    small_disk(10_000)
-    with pytest.raises(OSError, match="too large"):
+    with pytest.raises(OSError, match="too large"), nearly_full_disk(10_000):
         write(tmp_path / "file", 100_000)
     assert (tmp_path / "file").read_bytes() == old
-    with pytest.raises(OSError, match="too large"):
+    with pytest.raises(OSError, match="too large"), nearly_full_disk(10_000):
         write(tmp_path / "new", 100_000)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     write(tmp_path / "file", 30)
@@ -218,6 +221,16 @@ def test_the_former_names_are_those_that_0_1_0_wrote():
     assert {name: former(name) for name in FORMERLY} == FORMERLY
     known = {name for build in NETWORKS.values() for name in build().state_dict()}
     assert set(FORMERLY) <= known
+
+
+CLIP_NAMES = CLIP(ImageEncoder(), TextEncoder(TextEncoderConfig.tiny(40, 8)), 16).state_dict()
+
+
+def test_the_stages_of_an_image_encoder_had_another_name():
+    """Version 0.1.0 called them levels; the second stage of a run keeps them in its checkpoint."""
+    now = {f"{prefix}.{name}" for prefix in ("model", "ema.module") for name in CLIP_NAMES}
+    old = {name.replace("image_encoder.stages.", "image_encoder.levels."): torch.zeros(1) for name in now}
+    assert storage.with_current_names(old).keys() == now != old.keys()
 
 
 @pytest.mark.parametrize("build", NETWORKS.values(), ids=NETWORKS.keys())

@@ -60,15 +60,15 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.dim = channels[-1]
         self.conv_in = nn.Conv2d(in_channels, channels[0], kernel_size=3, padding=1)
-        self.levels = nn.ModuleList()
+        self.stages = nn.ModuleList()
         for width, out_width in zip((channels[0], *channels[:-1]), channels, strict=True):
             block = ResidualBlock(width, out_width, norm_groups=norm_groups)
-            self.levels.append(nn.Sequential(block, Downsample(out_width)))
+            self.stages.append(nn.Sequential(block, Downsample(out_width)))
         self.norm_out = nn.GroupNorm(norm_groups, self.dim)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b dim"]:
         x = self.conv_in(x)
-        for stage in self.levels:
+        for stage in self.stages:
             x = stage(x)
         return F.silu(self.norm_out(x)).mean(dim=(2, 3))
 

@@ -106,10 +106,10 @@ def test_features_fit_a_text_encoder_with_a_projection():
     assert clip.text_features(torch.full((3, 8), 39)).shape == (3, 24)
 
 
-def test_the_image_encoder_halves_the_picture_at_each_level():
+def test_the_image_encoder_halves_the_picture_at_each_stage():
     encoder, sizes = ImageEncoder((16, 32, 32), norm_groups=4), []
-    for level in encoder.levels:
-        level.register_forward_hook(lambda module, given, output: sizes.append(tuple(output.shape[1:])))
+    for stage in encoder.stages:
+        stage.register_forward_hook(lambda module, given, output: sizes.append(tuple(output.shape[1:])))
     assert encoder(torch.randn(2, 3, 32, 32)).shape == (2, encoder.dim)
     assert sizes == [(16, 16, 16), (32, 8, 8), (32, 4, 4)]
 
