@@ -50,7 +50,7 @@ def tried(patches: list[Patch | None], copy: Path) -> dict[Patch | None, Outcome
     ]
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("run.py"), copy],
-        input=json.dumps(runs), capture_output=True, text=True, cwd=copy, env=os.environ | {"TQDM_DISABLE": "1"},
+        input=json.dumps(runs), capture_output=True, text=True, cwd=copy, env=os.environ | {"TQDM_DISABLE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return dict(zip(patches, json.loads(done.stdout), strict=True))

@@ -37,7 +37,7 @@ SMALL = TextToImageRecipe(
 
 @pytest.fixture(scope="module")
 def data() -> CaptionedImages:
-    images, scenes = digits.captioned("train")
+    images, scenes = digits.captioned("test")
     captions = [digits.captions(scene) for scene in scenes[:12]]
     return CaptionedImages(images[:12], captions, torch.arange(12), complete=6)
 
