@@ -42,7 +42,7 @@ def main() -> None:
 
 def training_of(stage: Path) -> dict:
     """The training settings in a stage's checkpoint."""
-    return storage.read_tensors(stage / "checkpoint.safetensors")[1]["training"]
+    return storage.read_tensors(stage / storage.CHECKPOINT)[1]["training"]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-CONFIG = "config.json"
+CONFIG, CHECKPOINT = "config.json", "checkpoint.safetensors"
 BUNDLED = ("digits", "emoji", "digits-pixel")
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -93,7 +93,7 @@ def digest(folder: Path) -> str:
     """The SHA-256, in hex, of all weights in a model's folder. Equal digests mean equal pictures."""
     weights = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
-        if path.name != "checkpoint.safetensors":
+        if path.name != CHECKPOINT:
             weights.update(path.read_bytes())
     return weights.hexdigest()
 

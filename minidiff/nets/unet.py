@@ -147,7 +147,7 @@ class Stage(nn.Module):
 
 
 class UNetEncoder(nn.Module):
-    """The first half of a U-Net: the time embedding, the encoder and the middle. A ControlNet uses it too."""
+    """The first half of a U-Net: the time embedding, the encoder and the middle."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()

@@ -14,13 +14,12 @@ from minidiff.training.batches import Data
 from minidiff.training.config import TrainConfig, learning_rate
 from minidiff.training.ema import average
 
-CHECKPOINT = "checkpoint.safetensors"
 Loss = Callable[..., Tensor]
 
 
 def has_run(folder: Path) -> bool:
     """Whether the folder holds a run that can be resumed."""
-    return (folder / CHECKPOINT).is_file()
+    return (folder / storage.CHECKPOINT).is_file()
 
 
 class Run:
@@ -71,7 +70,7 @@ class Run:
         }
         if self.device.type == "cuda":
             tensors["global.cuda"] = torch.cuda.get_rng_state(self.device)
-        storage.write_tensors(folder / CHECKPOINT, tensors, {"training": self.config.to_dict()})
+        storage.write_tensors(folder / storage.CHECKPOINT, tensors, {"training": self.config.to_dict()})
         storage.write_weights(self.ema.module, folder / "model.safetensors")
 
     def load(self, folder: Path) -> None:
@@ -79,7 +78,7 @@ class Run:
 
         A setting that the checkpoint does not know, because it is older than the setting, counts as the setting's default.
         """
-        tensors, metadata = storage.read_tensors(folder / CHECKPOINT)
+        tensors, metadata = storage.read_tensors(folder / storage.CHECKPOINT)
         tensors = storage.with_current_names(tensors)
         now = self.config.to_dict()
         then = TrainConfig(steps=self.config.steps).to_dict() | metadata["training"]

@@ -21,12 +21,9 @@ sys.path.insert(0, str(copy))
 
 def run(tests: list[str]) -> tuple[int, str]:
     """pytest's exit code, and what it printed, for a package that is imported afresh."""
-    for name in [
-        name
-        for name in sys.modules
-        if name.split(".")[0] in ("minidiff", "tests", "conftest") or name.startswith("test_")
-    ]:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(copy)):
+            del sys.modules[name]
     importlib.invalidate_caches()
     finders = list(sys.meta_path)
     printed = io.StringIO()
